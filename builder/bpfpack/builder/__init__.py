@@ -1,0 +1,1 @@
+"""Source to package: the compiler, BTF and the generated metadata."""

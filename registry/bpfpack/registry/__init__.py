@@ -1,0 +1,1 @@
+"""Moves and keeps packages: store, client, trust, server."""

@@ -1,0 +1,1 @@
+"""Touches the kernel: plan, load, attach, events, output."""

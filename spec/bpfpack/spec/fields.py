@@ -1,0 +1,115 @@
+"""Typed access to parsed JSON or TOML, with errors that say where.
+
+Each function takes the mapping and the key, and raises SpecError whose path starts
+with that key.  ``optional_*`` return None when the key is absent.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from bpfpack.spec.errors import LimitExceeded, SpecError
+
+T = TypeVar("T")
+
+
+@contextmanager
+def inside(key: str) -> Iterator[None]:
+    """Give every SpecError raised in the block one more path component."""
+    try:
+        yield
+    except SpecError as e:
+        raise e.inside(key) from e
+
+
+def required(data: Mapping[str, Any], key: str) -> Any:
+    """Return ``data[key]``, which must be there."""
+    if key not in data:
+        raise SpecError("missing", path=(key,))
+    return data[key]
+
+
+def string(data: Mapping[str, Any], key: str) -> str:
+    """Return a string that must be there."""
+    return _typed(required(data, key), key, str, "a string")
+
+
+def optional_string(data: Mapping[str, Any], key: str) -> str | None:
+    """Return a string, or None."""
+    return None if key not in data else string(data, key)
+
+
+def integer(data: Mapping[str, Any], key: str, *, low: int = 0, high: int = 2**63 - 1) -> int:
+    """Return an integer in ``[low, high]`` that must be there."""
+    value = required(data, key)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise SpecError("not an integer", path=(key,))
+    if not low <= value <= high:
+        raise SpecError(f"not between {low} and {high}", path=(key,))
+    return value
+
+
+def optional_integer(
+    data: Mapping[str, Any], key: str, *, low: int = 0, high: int = 2**63 - 1
+) -> int | None:
+    """Return an integer in ``[low, high]``, or None."""
+    return None if key not in data else integer(data, key, low=low, high=high)
+
+
+def boolean(data: Mapping[str, Any], key: str, *, default: bool = False) -> bool:
+    """Return a boolean, ``default`` when absent."""
+    return _typed(data.get(key, default), key, bool, "a boolean")
+
+
+def mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return an object, empty when absent."""
+    return _typed(data.get(key, {}), key, dict, "an object")
+
+
+def string_map(data: Mapping[str, Any], key: str, *, most: int) -> Mapping[str, str]:
+    """Return an object whose values are all strings, empty when absent."""
+    found = mapping(data, key)
+    if len(found) > most:
+        raise LimitExceeded(f"more than {most} entries", path=(key,))
+    for name in found:
+        with inside(key):
+            string(found, name)
+    return found
+
+
+def strings(data: Mapping[str, Any], key: str, *, most: int) -> tuple[str, ...]:
+    """Return a list of strings, empty when absent."""
+    return tuple(items(data, key, most=most, parse=lambda v: _typed(v, "", str, "a string")))
+
+
+def items(
+    data: Mapping[str, Any], key: str, *, most: int, parse: Callable[[Any], T]
+) -> tuple[T, ...]:
+    """Return a list parsed item by item, empty when absent."""
+    value = _typed(data.get(key, []), key, list, "a list")
+    if len(value) > most:
+        raise LimitExceeded(f"more than {most} items", path=(key,))
+    found = []
+    for i, item in enumerate(value):
+        with inside(f"{key}[{i}]"):
+            found.append(parse(item))
+    return tuple(found)
+
+
+def objects(
+    data: Mapping[str, Any], key: str, *, most: int, parse: Callable[[Mapping[str, Any]], T]
+) -> tuple[T, ...]:
+    """Return a list of objects, each parsed by ``parse``; empty when absent."""
+    return items(data, key, most=most, parse=lambda v: parse(_typed(v, "", dict, "an object")))
+
+
+def only(data: Mapping[str, Any], *known: str) -> None:
+    """Raise when ``data`` has a key that is not ``known``."""
+    if extra := sorted(set(data) - set(known)):
+        raise SpecError("unknown field", path=(extra[0],))
+
+
+def _typed(value: Any, key: str, kind: type[T], name: str) -> T:
+    if not isinstance(value, kind):
+        raise SpecError(f"not {name}", path=(key,) if key else ())
+    return value

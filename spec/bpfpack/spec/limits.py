@@ -1,0 +1,63 @@
+"""Every bound on input from outside, in one place, each with its source."""
+
+from dataclasses import dataclass
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bounds in bytes unless the name says otherwise."""
+
+    # Distribution spec 1.1, "Pushing Manifests": registries SHOULD accept 4 MiB.
+    manifest: int = 4 * MIB
+    config: int = 1 * MIB
+    object: int = 64 * MIB
+    layer: int = 256 * MIB
+    readme: int = 1 * MIB
+    # A whole package held in memory by `admit`.
+    package: int = 512 * MIB
+    archive: int = 1024 * MIB
+    archive_members: int = 4096
+    layers: int = 64
+    annotations: int = 1024
+    annotation_value: int = 64 * KIB
+    index_children: int = 1000
+    index_depth: int = 3
+
+    json_depth: int = 64
+    json_integer_digits: int = 20
+
+    # signing.md 6.2 step 3.
+    signature_candidates: int = 64
+    signature_payload: int = 64 * KIB
+    signature_manifest: int = 1 * MIB
+
+    # registry.md 1.2; a registry's error body is input too.
+    error_body: int = 64 * KIB
+    token_body: int = 256 * KIB
+    listing_body: int = 4 * MIB
+    listing_pages: int = 1000
+
+    policy: int = 1 * MIB
+    key_file: int = 64 * KIB
+
+    # The largest vmlinux .BTF seen is 7 MiB with 130 k types.
+    btf: int = 64 * MIB
+    btf_types: int = 1_000_000
+    btf_members: int = 65535
+    # libbpf, MAX_RESOLVE_DEPTH in btf.c.
+    btf_resolve_depth: int = 32
+    elf_sections: int = 65535
+    elf_symbols: int = 1_000_000
+    # The kernel, include/linux/bpf.h and BPF_COMPLEXITY_LIMIT_INSNS.
+    program_instructions: int = 1_000_000
+    programs: int = 1024
+    maps: int = 1024
+    params: int = 1024
+    fields: int = 4096
+
+
+LIMITS: Final = Limits()
