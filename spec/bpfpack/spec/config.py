@@ -1,0 +1,545 @@
+"""The config: what the author says about an object (SPEC.md, section 5).
+
+Programs, maps, sections, types and sizes come from the object at every run; what is
+said of them here must agree with it (`check_config`).  Names, help, display formats,
+what is optional and what is an alternative are said here alone.
+Unknown fields are refused: a runner never guesses what a newer field would forbid.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, get_args
+
+from bpfpack.spec import fields, strictjson
+from bpfpack.spec.errors import SpecError
+from bpfpack.spec.limits import LIMITS
+
+Format = Literal[
+    "dec",
+    "hex",
+    "ipv4",
+    "ipv6",
+    "port",
+    "timestamp",
+    "duration",
+    "errno",
+    "signal",
+    "path",
+    "syscall",
+    "enum",
+    "flags",
+    "user",
+    "group",
+    "bytes",
+    "pid",
+    "string",
+]
+FORMATS: Final[tuple[str, ...]] = get_args(Format)
+
+OutputKind = Literal["events", "histogram", "table"]
+OUTPUT_KINDS: Final[tuple[str, ...]] = get_args(OutputKind)
+Scale = Literal["log2", "linear"]
+SCALES: Final[tuple[str, ...]] = get_args(Scale)
+ByteOrder = Literal["little", "big"]
+#: Roles give an option a meaning that `run` itself uses.
+ROLES: Final = ("target-pid",)
+CLOCKS: Final = ("mono", "boot", "tai", "real")
+TIME_UNITS: Final = ("ns", "us", "ms", "s")
+
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
+_OPTION: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
+_C_NAME: Final = re.compile(r"[A-Za-z_.][A-Za-z0-9_.$]{0,127}")
+_MEMBER_PATH: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,127}")
+
+Value = bool | int | float | str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldDisplay:
+    """How one member of an event, key or value is shown; everything may be absent.
+
+    ``unit`` is the unit of the raw number (`TIME_UNITS`) of a timestamp or duration,
+    ``clock`` the clock of a timestamp, ``order`` the byte order of an address or port in
+    memory (``net`` unless told), ``labels`` the names of an enum's or flag's values.
+    """
+
+    title: str | None = None
+    format: str | None = None
+    hidden: bool = False
+    unit: str | None = None
+    clock: str | None = None
+    order: str | None = None
+    labels: Mapping[int, str] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "FieldDisplay":
+        """Parse; raises SpecError."""
+        fields.only(data, "title", "format", "hidden", "unit", "clock", "order", "labels")
+        return cls(
+            title=_text(data, "title", most=128),
+            format=_choice(data, "format", FORMATS),
+            hidden=fields.boolean(data, "hidden"),
+            unit=_choice(data, "unit", TIME_UNITS),
+            clock=_choice(data, "clock", CLOCKS),
+            order=_choice(data, "order", ("net", "host")),
+            labels=_labels(data),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, absent members left out."""
+        return _present(
+            title=self.title,
+            format=self.format,
+            hidden=self.hidden or None,
+            unit=self.unit,
+            clock=self.clock,
+            order=self.order,
+            labels={str(k): v for k, v in sorted(self.labels.items())} or None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """One program of the object; of an ``alternative`` group one member is enough."""
+
+    name: str
+    section: str
+    optional: bool = False
+    alternative: str | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Program":
+        """Parse; raises SpecError."""
+        fields.only(data, "name", "section", "optional", "alternative")
+        found = cls(
+            name=_c_name(data, "name"),
+            section=_required_text(data, "section", most=256),
+            optional=fields.boolean(data, "optional"),
+            alternative=_matching(data, "alternative", _OPTION, "a group name"),
+        )
+        if found.optional and found.alternative:
+            raise SpecError("optional and an alternative at once", path=("alternative",))
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, absent members left out."""
+        return _present(
+            name=self.name,
+            section=self.section,
+            optional=self.optional or None,
+            alternative=self.alternative,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Map:
+    """One map of the object; sizes in bytes."""
+
+    name: str
+    type: str
+    key_size: int
+    value_size: int
+    max_entries: int
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Map":
+        """Parse; raises SpecError."""
+        fields.only(data, "name", "type", "keySize", "valueSize", "maxEntries")
+        return cls(
+            name=_c_name(data, "name"),
+            type=_required_text(data, "type", most=64),
+            key_size=fields.integer(data, "keySize", high=2**32 - 1),
+            value_size=fields.integer(data, "valueSize", high=2**32 - 1),
+            max_entries=fields.integer(data, "maxEntries", high=2**32 - 1),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {
+            "name": self.name,
+            "type": self.type,
+            "keySize": self.key_size,
+            "valueSize": self.value_size,
+            "maxEntries": self.max_entries,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Param:
+    """A global that ``run`` sets: ``global`` is its C name, ``option`` its option.
+
+    ``type`` is the C spelling of its type, ``default`` the object's own initial value as
+    the option shows it; ``choices`` are names for its values; ``unit`` is for help, and
+    makes durations (``10ms``) and sizes (``64k``) acceptable when it is one of theirs.
+    """
+
+    variable: str
+    option: str
+    type: str
+    short: str | None = None
+    help: str | None = None
+    default: Value | None = None
+    choices: Mapping[str, int] = field(default_factory=dict)
+    unit: str | None = None
+    role: str | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Param":
+        """Parse; raises SpecError."""
+        fields.only(
+            data, "global", "option", "type", "short", "help", "default", "choices", "unit", "role"
+        )
+        default = data.get("default")
+        if default is not None and not isinstance(default, bool | int | float | str):
+            raise SpecError("not a plain value", path=("default",))
+        choices = fields.mapping(data, "choices")
+        with fields.inside("choices"):
+            named = {k: fields.integer(choices, k, low=-(2**63), high=2**64 - 1) for k in choices}
+        option = _matching(data, "option", _OPTION, "an option name: a-z, 0-9 and single dashes")
+        if option is None:
+            raise SpecError("missing", path=("option",))
+        short = fields.optional_string(data, "short")
+        if short is not None and not re.fullmatch(r"[A-Za-z0-9]", short):
+            raise SpecError("not one letter or digit", path=("short",))
+        return cls(
+            variable=_c_name(data, "global"),
+            option=option,
+            type=_required_text(data, "type", most=128),
+            short=short,
+            help=_text(data, "help", most=1024),
+            default=default,
+            choices=named,
+            unit=_text(data, "unit", most=32),
+            role=_choice(data, "role", ROLES),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, absent members left out."""
+        return {
+            "global": self.variable,
+            **_present(
+                option=self.option,
+                type=self.type,
+                short=self.short,
+                help=self.help,
+                default=self.default,
+                choices=dict(self.choices) or None,
+                unit=self.unit,
+                role=self.role,
+            ),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventType:
+    """A type that an output carries; ``when`` is its value of the discriminator."""
+
+    type: str
+    when: int | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "EventType":
+        """Parse; raises SpecError."""
+        fields.only(data, "type", "when")
+        return cls(
+            type=_c_name(data, "type"),
+            when=fields.optional_integer(data, "when", low=-(2**63), high=2**64 - 1),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, absent members left out."""
+        return _present(type=self.type, when=self.when)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What one map shows.
+
+    *events*: a ring or perf buffer of ``types``; with several, ``discriminator`` is the
+    member that tells them apart.  *histogram*: each key of the map has an array of slots,
+    the value itself or its member ``slots``, on a ``scale`` (linear: of ``step``) in
+    ``unit``.  *table*: keys and values, read every ``interval_ms``, sorted by ``sort``.
+    """
+
+    name: str
+    map: str
+    kind: OutputKind
+    types: tuple[EventType, ...] = ()
+    discriminator: str | None = None
+    scale: Scale | None = None
+    step: int | None = None
+    unit: str | None = None
+    slots: str | None = None
+    interval_ms: int | None = None
+    sort: str | None = None
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Output":
+        """Parse; raises SpecError for an impossible combination too."""
+        fields.only(
+            data,
+            *("name", "map", "kind", "types", "discriminator"),
+            *("scale", "step", "unit", "slots", "intervalMs", "sort"),
+        )
+        kind = _choice(data, "kind", OUTPUT_KINDS)
+        scale = _choice(data, "scale", SCALES)
+        found = cls(
+            name=_c_name(data, "name"),
+            map=_c_name(data, "map"),
+            kind=_required(kind, "kind"),  # type: ignore[arg-type]  # one of OUTPUT_KINDS
+            types=fields.objects(data, "types", most=64, parse=EventType.from_dict),
+            discriminator=_matching(data, "discriminator", _MEMBER_PATH, "a member"),
+            scale=scale,  # type: ignore[arg-type]  # one of SCALES
+            step=fields.optional_integer(data, "step", low=1, high=2**32),
+            unit=_text(data, "unit", most=32),
+            slots=_matching(data, "slots", _MEMBER_PATH, "a member"),
+            interval_ms=fields.optional_integer(data, "intervalMs", low=10, high=86_400_000),
+            sort=_matching(data, "sort", _MEMBER_PATH, "a member"),
+        )
+        found._check()
+        return found
+
+    def _check(self) -> None:
+        if (self.kind == "events") != bool(self.types):
+            raise SpecError("events, and nothing else, name their types", path=("types",))
+        if len(self.types) > 1:
+            if self.discriminator is None and any(t.when is not None for t in self.types):
+                raise SpecError("'when' needs a discriminator", path=("discriminator",))
+            if self.discriminator is not None and any(t.when is None for t in self.types):
+                raise SpecError("a discriminator needs 'when' on every type", path=("types",))
+        whens = [t.when for t in self.types if t.when is not None]
+        if len(set(whens)) != len(whens):
+            raise SpecError("two types for one value of the discriminator", path=("types",))
+        if (self.kind == "histogram") != (self.scale is not None):
+            raise SpecError("a histogram, and nothing else, has a scale", path=("scale",))
+        if (self.scale == "linear") != (self.step is not None):
+            raise SpecError("a linear scale, and nothing else, has a step", path=("step",))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, absent members left out."""
+        return _present(
+            name=self.name,
+            map=self.map,
+            kind=self.kind,
+            types=[t.to_dict() for t in self.types] or None,
+            discriminator=self.discriminator,
+            scale=self.scale,
+            step=self.step,
+            unit=self.unit,
+            slots=self.slots,
+            intervalMs=self.interval_ms,
+            sort=self.sort,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirements:
+    """What the host must have; ``architectures`` empty means any of the byte order."""
+
+    byte_order: ByteOrder = "little"
+    architectures: tuple[str, ...] = ()
+    features: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Requirements":
+        """Parse; raises SpecError."""
+        fields.only(data, "byteOrder", "architectures", "features")
+        order = _choice(data, "byteOrder", ("little", "big"))
+        return cls(
+            byte_order=_required(order, "byteOrder"),  # type: ignore[arg-type]  # checked above
+            architectures=fields.strings(data, "architectures", most=32),
+            features=fields.strings(data, "features", most=256),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, absent members left out."""
+        return _present(
+            byteOrder=self.byte_order,
+            architectures=list(self.architectures) or None,
+            features=list(self.features) or None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything said about a package; ``fields`` maps a type's name to member displays."""
+
+    name: str
+    version: str | None = None
+    description: str | None = None
+    license: str | None = None
+    authors: tuple[str, ...] = ()
+    homepage: str | None = None
+    source: str | None = None
+    programs: tuple[Program, ...] = ()
+    maps: tuple[Map, ...] = ()
+    params: tuple[Param, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    fields: Mapping[str, Mapping[str, FieldDisplay]] = field(default_factory=dict)
+    requirements: Requirements = field(default_factory=Requirements)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> "Config":
+        """Parse the config blob; raises SpecError."""
+        return cls.from_dict(strictjson.loads_object(raw, LIMITS.config))
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Config":
+        """Parse; raises SpecError, whose hint speaks of newer versions where that is likely."""
+        if fields.integer(data, "schemaVersion") != 1:
+            raise SpecError("not 1", path=("schemaVersion",)).with_hint(
+                "the package was made for a newer bpfpack"
+            )
+        fields.only(data, *_TOP_LEVEL)
+        with fields.inside("requirements"):
+            requirements = Requirements.from_dict(fields.mapping(data, "requirements"))
+        found = cls(
+            name=check_name(fields.string(data, "name")),
+            version=_matching(data, "version", _VERSION, "a version"),
+            description=_text(data, "description", most=4096),
+            license=_text(data, "license", most=256),
+            authors=fields.strings(data, "authors", most=64),
+            homepage=_text(data, "homepage", most=2048),
+            source=_text(data, "source", most=2048),
+            programs=fields.objects(
+                data, "programs", most=LIMITS.programs, parse=Program.from_dict
+            ),
+            maps=fields.objects(data, "maps", most=LIMITS.maps, parse=Map.from_dict),
+            params=fields.objects(data, "params", most=LIMITS.params, parse=Param.from_dict),
+            outputs=fields.objects(data, "outputs", most=LIMITS.maps, parse=Output.from_dict),
+            fields=_displays(data),
+            requirements=requirements,
+        )
+        found._check_unique()
+        return found
+
+    def _check_unique(self) -> None:
+        for key, names in (
+            ("programs", [p.name for p in self.programs]),
+            ("maps", [m.name for m in self.maps]),
+            ("params", [p.variable for p in self.params]),
+            ("params", [p.option for p in self.params]),
+            ("params", [p.short for p in self.params if p.short]),
+            ("outputs", [o.name for o in self.outputs]),
+        ):
+            if twice := sorted({n for n in names if names.count(n) > 1}):
+                raise SpecError(f"{twice[0]!r} appears twice", path=(key,))
+
+    def to_bytes(self) -> bytes:
+        """The config blob: one spelling for one value."""
+        return strictjson.dumps(self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form, absent members left out."""
+        return {
+            "schemaVersion": 1,
+            **_present(
+                name=self.name,
+                version=self.version,
+                description=self.description,
+                license=self.license,
+                authors=list(self.authors) or None,
+                homepage=self.homepage,
+                source=self.source,
+                programs=[p.to_dict() for p in self.programs] or None,
+                maps=[m.to_dict() for m in self.maps] or None,
+                params=[p.to_dict() for p in self.params] or None,
+                outputs=[o.to_dict() for o in self.outputs] or None,
+                fields={
+                    name: {path: shown.to_dict() for path, shown in sorted(members.items())}
+                    for name, members in sorted(self.fields.items())
+                }
+                or None,
+                requirements=self.requirements.to_dict(),
+            ),
+        }
+
+
+_TOP_LEVEL: Final = (
+    *("schemaVersion", "name", "version", "description", "license", "authors", "homepage"),
+    *("source", "programs", "maps", "params", "outputs", "fields", "requirements"),
+)
+
+
+def check_name(text: str) -> str:
+    """Return ``text`` when it can name a package; raises SpecError."""
+    if not _NAME.fullmatch(text):
+        raise SpecError("not a package name: a-z, 0-9, '.', '_' and '-'", path=("name",))
+    return text
+
+
+def _displays(data: Mapping[str, Any]) -> dict[str, dict[str, FieldDisplay]]:
+    found: dict[str, dict[str, FieldDisplay]] = {}
+    types = fields.mapping(data, "fields")
+    if len(types) > LIMITS.maps:
+        raise SpecError(f"more than {LIMITS.maps} types", path=("fields",))
+    with fields.inside("fields"):
+        for name in types:
+            members = fields.mapping(types, name)
+            if len(members) > LIMITS.fields:
+                raise SpecError(f"more than {LIMITS.fields} members", path=(name,))
+            with fields.inside(name):
+                found[name] = {path: _display(members, path) for path in members}
+    return found
+
+
+def _display(members: Mapping[str, Any], path: str) -> FieldDisplay:
+    if not _MEMBER_PATH.fullmatch(path):
+        raise SpecError("not a member", path=(path[:80],))
+    with fields.inside(path):
+        return FieldDisplay.from_dict(fields.mapping(members, path))
+
+
+def _labels(data: Mapping[str, Any]) -> dict[int, str]:
+    named = fields.string_map(data, "labels", most=4096)
+    found: dict[int, str] = {}
+    for key, label in named.items():
+        if not re.fullmatch(r"-?(0|[1-9][0-9]{0,19})", key):
+            raise SpecError("not an integer", path=("labels", key[:80]))
+        found[int(key)] = label
+    return found
+
+
+def _text(data: Mapping[str, Any], key: str, *, most: int) -> str | None:
+    text = fields.optional_string(data, key)
+    if text is not None and len(text) > most:
+        raise SpecError(f"more than {most} characters", path=(key,))
+    return text
+
+
+def _required_text(data: Mapping[str, Any], key: str, *, most: int) -> str:
+    fields.required(data, key)
+    return _required(_text(data, key, most=most), key)
+
+
+def _required(value: str | None, key: str) -> str:
+    if value is None:
+        raise SpecError("missing", path=(key,))
+    return value
+
+
+def _choice(data: Mapping[str, Any], key: str, among: tuple[str, ...]) -> str | None:
+    value = fields.optional_string(data, key)
+    if value is not None and value not in among:
+        raise SpecError(f"not one of {', '.join(among)}", path=(key,))
+    return value
+
+
+def _matching(data: Mapping[str, Any], key: str, shape: re.Pattern[str], what: str) -> str | None:
+    value = fields.optional_string(data, key)
+    if value is not None and not shape.fullmatch(value):
+        raise SpecError(f"not {what}", path=(key,))
+    return value
+
+
+def _c_name(data: Mapping[str, Any], key: str) -> str:
+    value = fields.string(data, key)
+    if not _C_NAME.fullmatch(value):
+        raise SpecError("not a C name", path=(key,))
+    return value
+
+
+def _present(**members: Any) -> dict[str, Any]:
+    return {key: value for key, value in members.items() if value is not None}
