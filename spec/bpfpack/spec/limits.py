@@ -30,8 +30,10 @@ class Limits:
     json_depth: int = 64
     json_integer_digits: int = 20
 
-    # signing.md 6.2 step 3.
-    signature_candidates: int = 64
+    # Referrers of a signature's type, and layers of a `.sig` manifest, that are looked at; bytes
+    # of all of them together.  More than an attacker's 64 before the good one.
+    signature_candidates: int = 256
+    signature_bytes: int = 8 * MIB
     signature_payload: int = 64 * KIB
     signature_manifest: int = 1 * MIB
 
@@ -42,6 +44,7 @@ class Limits:
     listing_pages: int = 1000
 
     policy: int = 1 * MIB
+    policy_keys: int = 64
     key_file: int = 64 * KIB
 
     # The largest vmlinux .BTF seen is 7 MiB with 130 k types.
@@ -50,11 +53,18 @@ class Limits:
     btf_members: int = 65535
     # libbpf, MAX_RESOLVE_DEPTH in btf.c.
     btf_resolve_depth: int = 32
+    # The kernel, KSYM_NAME_LEN, doubled; help texts in tags are longer.
+    elf_name: int = 1 * KIB
+    btf_name: int = 4 * KIB
+    btf_spelling: int = 256
     elf_sections: int = 65535
-    elf_symbols: int = 1_000_000
+    elf_symbols: int = 100_000
     # The kernel, include/linux/bpf.h and BPF_COMPLEXITY_LIMIT_INSNS.
     program_instructions: int = 1_000_000
     programs: int = 1024
+    functions: int = 4096
+    # Steps to follow all calls of all programs.
+    calls: int = 1_000_000
     maps: int = 1024
     params: int = 1024
     fields: int = 4096
