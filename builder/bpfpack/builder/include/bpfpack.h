@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * bpfpack.h - say inside an eBPF object what its maps, globals and members mean.
+ *
+ * Include it after vmlinux.h and <bpf/bpf_helpers.h>.  Every word below becomes a
+ * BTF declaration tag ("bpfpack:WORD" or "bpfpack:WORD=VALUE", the value in UTF-8 up to
+ * the end of the tag); order carries no meaning and one item has one value for a word.
+ * Text goes in quotes; names, units and formats may stand bare.
+ *
+ *   BPFPACK_OUTPUT(map, type, ...)      a ring or perf buffer that carries `type`;
+ *       when(member, VALUE)             one of several types: the one whose member is VALUE
+ *       name(n)                         call the output something else than the map
+ *   BPFPACK_HISTOGRAM(map, ...)         each key of the map has an array of slots;
+ *       log2 | linear(STEP)             the scale, log2 unless told
+ *       unit(us)  slots(member)  interval(MS)  name(n)
+ *   BPFPACK_TABLE(map, ...)             keys and values, read again and again;
+ *       interval(MS)  sort(member)  unit(B)  name(n)
+ *
+ *   BPFPACK_PARAM(...)                  on a `const volatile` global: its option;
+ *       option(pid)  short(p)  help("...")  unit(ms)  role(target-pid)
+ *       choices("read=0, write=1")  hidden (no option at all)
+ *   BPFPACK_FIELD(...)                  on a struct member: how it is shown;
+ *       title("...")  format(ipv4)  unit(ns)  clock(mono)  order(host)
+ *       labels("0=read, 1=write")  hidden
+ *   BPFPACK_PROGRAM(...)                on a program: optional | alternative(group)
+ *   BPFPACK_PACKAGE(...)                name("...")  version("...")  description("...")
+ *       license("...")  author("...")  homepage("...")  source("...")
+ *
+ * OUTPUT, HISTOGRAM, TABLE and PACKAGE are statements at file scope, after the map.
+ * The words of an output sit on a static function __bpfpack_type_MAP_N that nothing
+ * calls: its first parameter keeps the event's type in BTF, and each number is the
+ * length of an array in a later parameter (__bpfpack_when, _step, _interval), where the
+ * compiler itself has worked out enumerators, macros and sizeof.
+ *
+ * Losses are exact where these are used instead of the plain helpers:
+ *
+ *   bpfpack_reserve(map, size)                  as bpf_ringbuf_reserve
+ *   bpfpack_submit(p), bpfpack_discard(p)       as bpf_ringbuf_submit, _discard
+ *   bpfpack_output(ctx, map, data, size)        into a ring or a perf buffer
+ *   bpfpack_update(map, key, value)             as bpf_map_update_elem(..., BPF_ANY)
+ *   bpfpack_lookup_or_init(map, key, init)      the value, made from *init when absent
+ *   bpfpack_count_log2(map, key, value)         add one to a slot of a histogram
+ *   bpfpack_count_linear(map, key, value, step)
+ *
+ * Each failure adds one to `static __u64 __bpfpack_lost_MAP` in .bss.  The variable
+ * exists exactly when one of them is used; an object linked from several sources may
+ * hold one for each, and their sum is what was lost.
+ */
+#ifndef BPFPACK_H
+#define BPFPACK_H
+
+#define BPFPACK_TAG(text) __attribute__((btf_decl_tag("bpfpack:" text)))
+
+#define __bpfpack_glue2(a, b) a##b
+#define __bpfpack_glue(a, b) __bpfpack_glue2(a, b)
+
+/* __bpfpack_each(M, a, b) is M##a M##b, for up to ten words. */
+#define __bpfpack_e0(m, ...)
+#define __bpfpack_e1(m, a, ...) m##a
+#define __bpfpack_e2(m, a, ...) m##a __bpfpack_e1(m, __VA_ARGS__)
+#define __bpfpack_e3(m, a, ...) m##a __bpfpack_e2(m, __VA_ARGS__)
+#define __bpfpack_e4(m, a, ...) m##a __bpfpack_e3(m, __VA_ARGS__)
+#define __bpfpack_e5(m, a, ...) m##a __bpfpack_e4(m, __VA_ARGS__)
+#define __bpfpack_e6(m, a, ...) m##a __bpfpack_e5(m, __VA_ARGS__)
+#define __bpfpack_e7(m, a, ...) m##a __bpfpack_e6(m, __VA_ARGS__)
+#define __bpfpack_e8(m, a, ...) m##a __bpfpack_e7(m, __VA_ARGS__)
+#define __bpfpack_e9(m, a, ...) m##a __bpfpack_e8(m, __VA_ARGS__)
+#define __bpfpack_e10(m, a, ...) m##a __bpfpack_e9(m, __VA_ARGS__)
+#define __bpfpack_nth(_0, _1, _2, _3, _4, _5, _6, _7, _8, _9, _10, n, ...) n
+#define __bpfpack_many(...) \
+	__bpfpack_nth(_, ##__VA_ARGS__, e10, e9, e8, e7, e6, e5, e4, e3, e2, e1, e0)
+#define __bpfpack_each(m, ...) \
+	__bpfpack_glue(__bpfpack_, __bpfpack_many(__VA_ARGS__))(m, ##__VA_ARGS__)
+
+/* Words of an output: what goes into tags ... */
+#define __bpfpack_ot_when(member, value) BPFPACK_TAG("by=" #member)
+#define __bpfpack_ot_log2
+#define __bpfpack_ot_linear(step)
+#define __bpfpack_ot_interval(ms)
+#define __bpfpack_ot_unit(u) BPFPACK_TAG("unit=" #u)
+#define __bpfpack_ot_slots(member) BPFPACK_TAG("slots=" #member)
+#define __bpfpack_ot_sort(member) BPFPACK_TAG("sort=" #member)
+#define __bpfpack_ot_name(n) BPFPACK_TAG("name=" #n)
+/* ... and what goes into parameters. */
+#define __bpfpack_op_number(word, n) \
+	, __attribute__((unused)) const char(*__bpfpack_##word)[(unsigned int)(n)]
+#define __bpfpack_op_when(member, value) __bpfpack_op_number(when, value)
+#define __bpfpack_op_log2
+#define __bpfpack_op_linear(step) __bpfpack_op_number(step, step)
+#define __bpfpack_op_interval(ms) __bpfpack_op_number(interval, ms)
+#define __bpfpack_op_unit(u)
+#define __bpfpack_op_slots(member)
+#define __bpfpack_op_sort(member)
+#define __bpfpack_op_name(n)
+
+#define __bpfpack_decl(kind, map, type, ...)                                           \
+	__attribute__((used)) BPFPACK_TAG(kind "=" #map)                               \
+	__bpfpack_each(__bpfpack_ot_, ##__VA_ARGS__) static int                        \
+	__bpfpack_glue(__bpfpack_type_##map##_, __COUNTER__)(                          \
+		__attribute__((unused)) const type *__bpfpack_of                       \
+			__bpfpack_each(__bpfpack_op_, ##__VA_ARGS__))                  \
+	{                                                                              \
+		return 0;                                                              \
+	}                                                                              \
+	struct __bpfpack_needs_a_semicolon
+#define __bpfpack_lost(map) static __attribute__((unused)) __u64 __bpfpack_lost_##map
+
+#define BPFPACK_OUTPUT(map, type, ...) \
+	__bpfpack_lost(map);           \
+	__bpfpack_decl("events", map, type, ##__VA_ARGS__)
+#define BPFPACK_HISTOGRAM(map, ...)                                                  \
+	__bpfpack_lost(map);                                                         \
+	static __attribute__((unused)) const __typeof__(*map.value) __bpfpack_zero_##map; \
+	__bpfpack_decl("histogram", map, void, ##__VA_ARGS__)
+#define BPFPACK_TABLE(map, ...) \
+	__bpfpack_lost(map);    \
+	__bpfpack_decl("table", map, void, ##__VA_ARGS__)
+
+#define __bpfpack_pt_option(n) BPFPACK_TAG("option=" #n)
+#define __bpfpack_pt_short(c) BPFPACK_TAG("short=" #c)
+#define __bpfpack_pt_help(text) BPFPACK_TAG("help=" text)
+#define __bpfpack_pt_unit(u) BPFPACK_TAG("unit=" #u)
+#define __bpfpack_pt_role(r) BPFPACK_TAG("role=" #r)
+#define __bpfpack_pt_choices(text) BPFPACK_TAG("choices=" text)
+#define __bpfpack_pt_hidden BPFPACK_TAG("hidden")
+#define BPFPACK_PARAM(...) __bpfpack_each(__bpfpack_pt_, ##__VA_ARGS__)
+
+#define __bpfpack_ft_title(text) BPFPACK_TAG("title=" text)
+#define __bpfpack_ft_format(f) BPFPACK_TAG("format=" #f)
+#define __bpfpack_ft_unit(u) BPFPACK_TAG("unit=" #u)
+#define __bpfpack_ft_clock(c) BPFPACK_TAG("clock=" #c)
+#define __bpfpack_ft_order(o) BPFPACK_TAG("order=" #o)
+#define __bpfpack_ft_labels(text) BPFPACK_TAG("labels=" text)
+#define __bpfpack_ft_hidden BPFPACK_TAG("hidden")
+#define BPFPACK_FIELD(...) __bpfpack_each(__bpfpack_ft_, ##__VA_ARGS__)
+
+#define __bpfpack_gt_optional BPFPACK_TAG("optional")
+#define __bpfpack_gt_alternative(group) BPFPACK_TAG("alternative=" #group)
+#define BPFPACK_PROGRAM(...) __bpfpack_each(__bpfpack_gt_, ##__VA_ARGS__)
+
+#define __bpfpack_kt_name(text) BPFPACK_TAG("name=" text)
+#define __bpfpack_kt_version(text) BPFPACK_TAG("version=" text)
+#define __bpfpack_kt_description(text) BPFPACK_TAG("description=" text)
+#define __bpfpack_kt_license(text) BPFPACK_TAG("license=" text)
+#define __bpfpack_kt_author(text) BPFPACK_TAG("author=" text)
+#define __bpfpack_kt_homepage(text) BPFPACK_TAG("homepage=" text)
+#define __bpfpack_kt_source(text) BPFPACK_TAG("source=" text)
+#define BPFPACK_PACKAGE(...)                                                      \
+	__attribute__((used)) __bpfpack_each(__bpfpack_kt_, ##__VA_ARGS__) static \
+	int __bpfpack_glue(__bpfpack_package_, __COUNTER__)(void)                 \
+	{                                                                         \
+		return 0;                                                         \
+	}                                                                         \
+	struct __bpfpack_needs_a_semicolon
+
+#define __bpfpack_lose(map) __sync_fetch_and_add(&__bpfpack_lost_##map, 1)
+
+#define bpfpack_reserve(map, size)                                 \
+	({                                                         \
+		void *__record = bpf_ringbuf_reserve(&map, size, 0); \
+		if (!__record)                                     \
+			__bpfpack_lose(map);                       \
+		__record;                                          \
+	})
+#define bpfpack_submit(record) bpf_ringbuf_submit(record, 0)
+#define bpfpack_discard(record) bpf_ringbuf_discard(record, 0)
+
+/* A map's type is the length of the array that its member `type` points to. */
+#define __bpfpack_is_ring(map) (sizeof(*(map).type) / sizeof(int) == BPF_MAP_TYPE_RINGBUF)
+#define bpfpack_output(ctx, map, data, size)                                                  \
+	({                                                                                    \
+		long __error =                                                                \
+			__bpfpack_is_ring(map) ?                                              \
+				bpf_ringbuf_output(&map, data, size, 0) :                     \
+				bpf_perf_event_output(ctx, &map, BPF_F_CURRENT_CPU, data, size); \
+		if (__error)                                                                  \
+			__bpfpack_lose(map);                                                  \
+		__error;                                                                      \
+	})
+
+#define bpfpack_update(map, k, v)                                                  \
+	({                                                                         \
+		const __typeof__(*map.key) *__key = (k);                               \
+		const __typeof__(*map.value) *__value = (v);                           \
+		long __error = bpf_map_update_elem(&map, __key, __value, BPF_ANY); \
+		if (__error)                                                       \
+			__bpfpack_lose(map);                                       \
+		__error;                                                           \
+	})
+
+/* Two processors may add one key at a time: whoever comes second (-EEXIST) finds it. */
+#define bpfpack_lookup_or_init(map, k, init)                                         \
+	({                                                                           \
+		const __typeof__(*map.key) *__key = (k);                                 \
+		const __typeof__(*map.value) *__init = (init);                           \
+		__typeof__(*map.value) *__found = bpf_map_lookup_elem(&map, __key);      \
+		if (!__found) {                                                      \
+			bpf_map_update_elem(&map, __key, __init, BPF_NOEXIST);       \
+			__found = bpf_map_lookup_elem(&map, __key);                  \
+			if (!__found)                                                \
+				__bpfpack_lose(map);                                 \
+		}                                                                    \
+		__found;                                                             \
+	})
+
+/* A ready-made value for BPFPACK_HISTOGRAM; any struct with an array `slots` will do. */
+struct bpfpack_slots {
+	__u64 slots[64];
+};
+
+/*
+ * The slot of a value: log2 slot 0 holds 0 and 1, slot i holds 2^i to 2^(i+1)-1;
+ * linear slot i holds i*step to (i+1)*step-1.  The last slot also holds what is beyond.
+ */
+static __inline __attribute__((always_inline, unused)) __u32 bpfpack_log2(__u64 value)
+{
+	__u32 slot = 0;
+
+	if (value >> 32) {
+		value >>= 32;
+		slot += 32;
+	}
+	if (value >> 16) {
+		value >>= 16;
+		slot += 16;
+	}
+	if (value >> 8) {
+		value >>= 8;
+		slot += 8;
+	}
+	if (value >> 4) {
+		value >>= 4;
+		slot += 4;
+	}
+	if (value >> 2) {
+		value >>= 2;
+		slot += 2;
+	}
+	return slot + (value >> 1);
+}
+
+#define bpfpack_count_slot(map, key, number)                                          \
+	({                                                                            \
+		__typeof__(*map.value) *__hist =                                          \
+			bpfpack_lookup_or_init(map, key, &__bpfpack_zero_##map);      \
+		if (__hist) {                                                         \
+			const __u32 __last =                                          \
+				sizeof(__hist->slots) / sizeof(__hist->slots[0]) - 1; \
+			__u64 __slot = (number);                                      \
+			if (__slot > __last)                                          \
+				__slot = __last;                                      \
+			__sync_fetch_and_add(&__hist->slots[__slot], 1);              \
+		}                                                                     \
+	})
+#define bpfpack_count_log2(map, key, value) bpfpack_count_slot(map, key, bpfpack_log2(value))
+#define bpfpack_count_linear(map, key, value, step) \
+	bpfpack_count_slot(map, key, (__u64)(value) / (step))
+
+#endif /* BPFPACK_H */
