@@ -1,0 +1,5 @@
+"""``python -m bpfpack``."""
+
+from bpfpack.cli import main
+
+main()

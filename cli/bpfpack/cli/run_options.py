@@ -1,0 +1,204 @@
+"""The options of ``bpfpack run``, declared once.
+
+The hot parser below, ``run --help``, the completion and the documentation read this tuple;
+typer's ``run`` forwards its arguments and declares none.  Importing this costs nothing:
+no typer, no argparse.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Final
+
+from bpfpack.spec.errors import UsageError
+
+OUTPUTS: Final = ("table", "json", "csv", "raw")
+PULL_MODES: Final = ("missing", "always", "never")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Option:
+    """One option; ``metavar`` None makes it a flag, ``value`` is what a flag stands for."""
+
+    name: str
+    long: str
+    help: str
+    short: str | None = None
+    metavar: str | None = None
+    choices: tuple[str, ...] = ()
+    value: str = ""
+
+
+OPTIONS: Final[tuple[Option, ...]] = (
+    Option(
+        name="output",
+        long="--output",
+        short="-o",
+        metavar="FORMAT",
+        help="table, json, csv or raw (default: table)",
+        choices=OUTPUTS,
+    ),
+    Option(name="max_events", long="--max-events", metavar="N", help="end after N events"),
+    Option(name="timeout", long="--timeout", metavar="DURATION", help="end after 10s, 2m or 500ms"),
+    Option(name="dry_run", long="--dry-run", help="show what would be loaded, and load nothing"),
+    Option(name="quiet", long="--quiet", short="-q", help="print nothing but events and errors"),
+    Option(
+        name="verbose", long="--verbose", short="-v", help="show whole verifier and libbpf logs"
+    ),
+    Option(
+        name="pull",
+        long="--pull",
+        metavar="WHEN",
+        help="missing, always or never (default: missing)",
+        choices=PULL_MODES,
+    ),
+    Option(name="pull", long="--no-pull", value="never", help="the same as --pull never"),
+    Option(
+        name="key",
+        long="--key",
+        metavar="FILE",
+        help="trust this public key for this run, instead of the policy",
+    ),
+    Option(
+        name="as_reference",
+        long="--as",
+        metavar="REF",
+        help="judge a file, URL or stdin as if it were this reference",
+    ),
+    Option(
+        name="allow_downgrade",
+        long="--allow-downgrade",
+        help="accept an older release than this host has seen",
+    ),
+    Option(
+        name="skip_verify",
+        long="--insecure-skip-verify",
+        help="run it though nobody vouches for it; recorded",
+    ),
+    Option(name="force", long="--force", help="let raw output go to a terminal"),
+    Option(name="sigint_ok", long="--sigint-ok", help="end with 0, not 130, on Ctrl-C"),
+    Option(name="ca_file", long="--ca-file", metavar="FILE", help="trust this CA for registries"),
+    Option(name="plain_http", long="--plain-http", help="speak HTTP to a registry beyond loopback"),
+    Option(name="help", long="--help", short="-h", help="show this help"),
+)
+
+EXAMPLES: Final = (
+    "bpfpack run ghcr.io/x/opensnoop",
+    "bpfpack run -o json --timeout 10s ghcr.io/x/opensnoop --failed",
+    "bpfpack run --dry-run ./opensnoop.bpf.c",
+    "bpfpack run ghcr.io/x/opensnoop --help",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A parsed command line: bpfpack's options, REF, and the package's own arguments."""
+
+    options: dict[str, str]
+    reference: str | None
+    arguments: tuple[str, ...]
+
+    def flag(self, name: str) -> bool:
+        """Whether a flag was given."""
+        return name in self.options
+
+    def value(self, name: str, default: str | None = None) -> str | None:
+        """The value of an option, or ``default``."""
+        return self.options.get(name, default)
+
+
+_BY_SPELLING: Final = {
+    spelling: option for option in OPTIONS for spelling in (option.long, option.short) if spelling
+}
+
+
+def parse_run(argv: Sequence[str]) -> RunRequest:
+    """Parse ``run``'s arguments: options before REF are ours, all after it the package's.
+
+    Raises UsageError.
+
+    >>> parse_run(["-qo", "json", "ghcr.io/x/opensnoop", "--pid", "7"]).arguments
+    ('--pid', '7')
+    """
+    found: dict[str, str] = {}
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if word == "-" or not word.startswith("-"):
+            rest.insert(0, word)
+            break
+        if word.startswith("--"):
+            spelling, has_value, value = word.partition("=")
+            _take(found, spelling, value if has_value else None, rest)
+        else:
+            _take_short(found, word, rest)
+    reference = rest.pop(0) if rest else None
+    return RunRequest(options=found, reference=reference, arguments=tuple(rest))
+
+
+def _take_short(found: dict[str, str], word: str, rest: list[str]) -> None:
+    """Take ``-q``, ``-qv``, ``-ojson`` and ``-o json``."""
+    letters = word[1:]
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        option = _BY_SPELLING.get(f"-{letter}")
+        if option is not None and option.metavar is not None:
+            _take(found, f"-{letter}", letters or None, rest)
+            return
+        _take(found, f"-{letter}", None, rest)
+
+
+def _take(found: dict[str, str], spelling: str, value: str | None, rest: list[str]) -> None:
+    option = _BY_SPELLING.get(spelling)
+    if option is None:
+        raise _unknown(spelling)
+    if option.metavar is None:
+        if value is not None:
+            raise UsageError(f"{spelling} takes no value")
+        found[option.name] = option.value
+        return
+    if value is None:
+        if not rest:
+            raise UsageError(f"{spelling} needs a value: {option.metavar}")
+        value = rest.pop(0)
+    if option.choices and value not in option.choices:
+        raise UsageError(f"{spelling}: {value!r} is not one of {', '.join(option.choices)}")
+    found[option.name] = value
+
+
+def _unknown(spelling: str) -> UsageError:
+    error = UsageError(f"no such option of run: {spelling}")
+    near = get_close_matches(spelling, list(_BY_SPELLING), n=1)
+    return error.with_hint(
+        f"did you mean {near[0]}?"
+        if near
+        else "the package's own options come after REF; `bpfpack run --help` lists ours"
+    )
+
+
+def help_text() -> str:
+    """``bpfpack run --help``."""
+    left = [_left(option) for option in OPTIONS]
+    size = max(map(len, left))
+    lines = [
+        "Usage: bpfpack run [OPTIONS] REF [PACKAGE OPTIONS]",
+        "",
+        "Fetch, verify, load and show a package; everything after REF belongs to the package.",
+        "",
+        "REF is a reference (ghcr.io/x/opensnoop:1.0), a path that begins with /, ./, ../ or ~",
+        "(OCI archive, directory, .bpf.c or .o), an https:// URL of an archive, or - for stdin.",
+        "",
+        "Options:",
+        *(f"  {name.ljust(size)}  {o.help}" for name, o in zip(left, OPTIONS, strict=True)),
+        "",
+        "Examples:",
+        *(f"  {example}" for example in EXAMPLES),
+    ]
+    return "\n".join(lines)
+
+
+def _left(option: Option) -> str:
+    short = f"{option.short}, " if option.short else "    "
+    return f"{short}{option.long}" + (f" {option.metavar}" if option.metavar else "")
