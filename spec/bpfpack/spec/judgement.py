@@ -1,0 +1,165 @@
+"""What a trust decision rests on, and what it says: values, and what `registry` brings."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import SpecError, TrustError
+from bpfpack.spec.manifest import Index, Manifest, parse
+from bpfpack.spec.origin import Origin
+from bpfpack.spec.policy import Key, Scope, fold_host
+from bpfpack.spec.signature import Candidate, Claims, Form, PlaceName, SignaturePlace
+
+
+class SignatureCheck(Protocol):
+    """Checks one signature; `registry` implements it."""
+
+    def verify(self, key_pem: str, signed: bytes, signature: bytes) -> None:
+        """Return for a good signature, raise TrustError otherwise; no bool to ignore."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The newest signature that this host accepted for a tag of a repository."""
+
+    repository: str
+    tag: str
+    created: datetime
+    digest: Digest
+
+
+class Marks(Protocol):
+    """The high-water marks of this host."""
+
+    def newest(self, repository: str, tag: str) -> Mark | None:
+        """Return the mark, or None; raises TrustError when it cannot be told."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What a judgement rests on: a named manifest and every place a signature can be.
+
+    ``index`` is the index through which the manifest was found; its own signatures count for
+    the manifests that it lists.
+    """
+
+    origin: Origin
+    manifest: Manifest | Index
+    index: Index | None = None
+    places: tuple[SignaturePlace, ...] = ()
+
+    @property
+    def digests(self) -> tuple[Digest, ...]:
+        """The digests whose signature vouches for the manifest; raises SpecError."""
+        own = Digest.sha256(self.manifest.raw)
+        if self.index is None:
+            return (own,)
+        listed = parse(self.index.raw)
+        if not isinstance(listed, Index) or not any(
+            child.digest == own and child.size == len(self.manifest.raw)
+            for child in listed.manifests
+        ):
+            raise SpecError(f"the index does not list {own}")
+        return (own, Digest.sha256(self.index.raw))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """Whose signature was accepted, and what it said."""
+
+    name: str
+    fingerprint: str
+    form: Form
+    claims: Claims
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One candidate weighed; ``key`` is who signed it, if that could be found out."""
+
+    place: PlaceName
+    candidate: Candidate
+    good: bool
+    reason: str
+    key: Key | None = None
+    claims: Claims | None = None
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        what = f" {self.candidate.digest}" if self.candidate.digest else ""
+        return f"{self.candidate.form} signature{what} ({self.place}): {self.reason}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What the policy says about some evidence, with every reason and the next step."""
+
+    origin: Origin
+    scope: Scope | None
+    accepted: bool
+    reason: str
+    hint: str | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    places: tuple[SignaturePlace, ...] = ()
+
+    @property
+    def signers(self) -> tuple[Signer, ...]:
+        """Who signed it, newest first, each key once."""
+        found: dict[str, Signer] = {}
+        for verdict in self.verdicts:
+            if verdict.good and verdict.key and verdict.claims:
+                signer = Signer(
+                    name=verdict.key.name,
+                    fingerprint=verdict.key.fingerprint,
+                    form=verdict.candidate.form,
+                    claims=verdict.claims,
+                )
+                held = found.get(signer.fingerprint)
+                if held is None or _age_key(signer) > _age_key(held):
+                    found[signer.fingerprint] = signer
+        return tuple(sorted(found.values(), key=_age_key, reverse=True))
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Every reason against it, one line each."""
+        refused = [str(verdict) for verdict in self.verdicts if not verdict.good]
+        faults = [f"{place.name}: {fault}" for place in self.places for fault in place.faults]
+        unseen = [
+            f"{place.name}: could not look: {place.reason}"
+            for place in self.places
+            if place.state == "failed"
+        ]
+        return (*refused, *faults, *unseen)
+
+    @property
+    def policy_id(self) -> str:
+        """Which rule decided."""
+        return str(self.scope) if self.scope else "no rule"
+
+    @property
+    def mark(self) -> Mark | None:
+        """What to record once the package is used; None for what has no tag or no time."""
+        reference = self.origin.reference
+        newest = self.signers[0].claims if self.signers else None
+        if not reference or not reference.tag or reference.digest or not newest:
+            return None
+        if newest.created is None:
+            return None
+        return Mark(
+            repository=fold_host(reference.name),
+            tag=reference.tag,
+            created=newest.created,
+            digest=newest.digest,
+        )
+
+    def error(self) -> TrustError:
+        """The refusal as an error."""
+        error = TrustError(self.reason, reasons=self.reasons)
+        return error.with_hint(self.hint) if self.hint else error
+
+
+def _age_key(signer: Signer) -> float:
+    return signer.claims.created.timestamp() if signer.claims.created else float("-inf")

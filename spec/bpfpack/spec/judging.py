@@ -1,0 +1,345 @@
+"""Weighs signatures under a policy: for every candidate, from wherever, the same steps.
+
+ 1. the policy scope is chosen by what the user typed;
+ 2. the signature over raw bytes, by a key of that scope; a key in a message never counts;
+ 3. the key's window, by the clock of this host;
+ 4. only now the content: strict parsing, which digest, which name, which times;
+ 5. the newest that this host accepted for the tag.
+
+One good candidate suffices; a bad one never hides a good one, and each keeps its reason.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from bpfpack.spec import signature
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import SpecError, TrustError
+from bpfpack.spec.judgement import Evidence, Judgement, Mark, Marks, SignatureCheck, Verdict
+from bpfpack.spec.origin import Origin
+from bpfpack.spec.policy import Key, Policy, Scope, fold_host
+from bpfpack.spec.signature import Candidate, Claims, PlaceName, SignaturePlace
+
+#: How far a signer's clock may be ahead of ours.
+CLOCK_SKEW: Final = timedelta(hours=24)
+
+# Candidates for which keys of other scopes are tried, only to name the signer.
+_NAMED: Final = 8
+
+_HOST_KEY_NAME: Final = "this host"
+# An archive, a URL or stdin is never "built here", whatever digest it has.
+_BUILT_HERE: Final = ("registry", "store", "source")
+
+
+def judge(
+    evidence: Evidence,
+    policy: Policy,
+    check: SignatureCheck,
+    *,
+    now: datetime,
+    marks: Marks,
+    allow_downgrade: bool = False,
+    host_key: str | None = None,
+) -> Judgement:
+    """Weigh every signature under the policy and explain; raises only for broken evidence.
+
+    Raises SpecError when the index does not list the manifest, TrustError when the marks
+    cannot be read.
+    """
+    scope = policy.rule_for(evidence.origin)
+    if policy.problem:
+        return Judgement(
+            origin=evidence.origin,
+            scope=None,
+            accepted=False,
+            reason=f"the policy cannot be used, so everything is refused: {policy.problem}",
+            places=evidence.places,
+        )
+    scale = _Scale(
+        origin=evidence.origin,
+        digests=evidence.digests,
+        scope=scope,
+        policy=policy,
+        check=check,
+        now=now,
+        newest=_newest(evidence.origin, marks) if not allow_downgrade else None,
+        host_key=host_key,
+    )
+    verdicts = tuple(scale.weigh_all(evidence.places))
+    accepted = any(verdict.good for verdict in verdicts)
+    reason, hint = ("", None) if accepted else _refusal(evidence, scope, verdicts)
+    return Judgement(
+        origin=evidence.origin,
+        scope=scope,
+        accepted=accepted,
+        reason=reason,
+        hint=hint,
+        verdicts=verdicts,
+        places=evidence.places,
+    )
+
+
+class _Refused(Exception):
+    """Why one candidate does not count; never leaves this module."""
+
+    def __init__(self, reason: str, hint: str | None = None) -> None:
+        super().__init__(reason)
+        self.reason, self.hint = reason, hint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scale:
+    """Weighs candidates, all under the same rule, whatever their form."""
+
+    origin: Origin
+    digests: tuple[Digest, ...]
+    scope: Scope | None
+    policy: Policy
+    check: SignatureCheck
+    now: datetime
+    newest: Mark | None
+    host_key: str | None
+
+    def weigh_all(self, places: tuple[SignaturePlace, ...]) -> Iterator[Verdict]:
+        strangers = 0
+        for place in places:
+            for candidate in place.candidates:
+                key = self._signed_by(candidate)
+                if key is None and strangers < _NAMED:
+                    strangers += 1
+                    yield self._stranger(place.name, candidate)
+                elif key is None:
+                    yield _bad(place.name, candidate, "by no key of the rule")
+                else:
+                    yield self._weigh(place.name, candidate, key)
+
+    def _weigh(self, place: PlaceName, candidate: Candidate, key: Key) -> Verdict:
+        claims: Claims | None = None
+        try:
+            _check_window(key, self.now)
+            claims = _read(candidate, self.digests)
+            if candidate.form != "host":
+                self._check_name(claims)
+                self._check_times(claims)
+        except _Refused as e:
+            return _bad(place, candidate, e.reason, key=key, claims=claims, hint=e.hint)
+        return Verdict(
+            place=place, candidate=candidate, good=True, reason="good", key=key, claims=claims
+        )
+
+    def _signed_by(self, candidate: Candidate) -> Key | None:
+        """Return the key of the rule that made the signature; keys in messages do not count."""
+        keys = self._host_keys() if candidate.form == "host" else self._rule_keys()
+        return next((key for key in keys if self._verifies(key, candidate)), None)
+
+    def _rule_keys(self) -> tuple[Key, ...]:
+        return self.scope.keys if self.scope else ()
+
+    def _host_keys(self) -> tuple[Key, ...]:
+        """The host key satisfies only what no scope covers, unless the scope lists it."""
+        allowed = self.scope is None or self.scope.host
+        if not self.host_key or not allowed or self.origin.kind not in _BUILT_HERE:
+            return ()
+        return (Key(name=_HOST_KEY_NAME, pem=self.host_key),)
+
+    def _verifies(self, key: Key, candidate: Candidate) -> bool:
+        try:
+            self.check.verify(key.pem, candidate.signed, candidate.signature)
+        except TrustError:
+            return False
+        return True
+
+    def _stranger(self, place: PlaceName, candidate: Candidate) -> Verdict:
+        """Say whose signature it is when no key of the rule made it."""
+        if candidate.form == "host":
+            return _bad(place, candidate, self._why_not_host())
+        for scope in self.policy.scopes.values():
+            for key in scope.keys:
+                if self._verifies(key, candidate):
+                    told = f"by {key}, which is trusted for {scope.name} and not here"
+                    return _bad(place, candidate, told, key=key)
+        if candidate.hint:
+            return _bad(
+                place, candidate, f"by an unknown key, SHA256:{candidate.hint[:64]} it says"
+            )
+        return _bad(place, candidate, "by an unknown key, or damaged")
+
+    def _why_not_host(self) -> str:
+        if self.scope and not self.scope.host:
+            return f"built on this host, which the rule {self.scope.name} does not list"
+        if self.origin.kind not in _BUILT_HERE:
+            return "an archive, a URL or stdin is never built here"
+        return "not by the key of this host"
+
+    def _check_name(self, claims: Claims) -> None:
+        wanted, scope = self.origin.reference, self.scope
+        if scope is None:
+            raise _Refused("no rule covers it")
+        if wanted is None:
+            _check_prefix(claims, scope)
+            return
+        if claims.reference is None:
+            if not scope.unnamed:
+                raise _Refused("names no reference", _unnamed_hint(scope))
+            return
+        if fold_host(claims.reference.name) not in scope.expected_names(wanted):
+            raise _Refused(
+                f"was made for {claims.reference}, not for {wanted}",
+                f"when it is a copy you want: bpfpack trust add {_scope_for(self.origin)} "
+                f"--key x.pub --signed-as {_parent(claims.reference.name)}",
+            )
+        # By digest the tag does not matter: no tag was trusted to lead here.
+        if wanted.digest is not None or wanted.tag is None:
+            return
+        if claims.reference.tag is None and not scope.unnamed:
+            raise _Refused("names no tag", _unnamed_hint(scope))
+        if claims.reference.tag not in (None, wanted.tag):
+            raise _Refused(f"was made for {claims.reference}, not for the tag {wanted.tag}")
+
+    def _check_times(self, claims: Claims) -> None:
+        again = f"its owner signs it again: bpfpack sign {self.origin}"
+        if claims.expires is not None and self.now >= claims.expires:
+            raise _Refused(f"expired on {signature.format_time(claims.expires)}", again)
+        created = claims.created
+        if created is not None and created - self.now > CLOCK_SKEW:
+            raise _Refused(
+                f"made in the future, on {signature.format_time(created)}",
+                "set the clock of this host, or of the signer's",
+            )
+        limit = self.scope.max_age if self.scope else None
+        if limit is not None and (created is None or self.now - created > limit):
+            told = "older than max_age allows" if created else "says no time, and max_age is set"
+            raise _Refused(told, again)
+        self._check_rollback(claims)
+
+    def _check_rollback(self, claims: Claims) -> None:
+        if self.newest is None or self.newest.digest in self.digests:
+            return
+        if claims.created is not None and claims.created >= self.newest.created:
+            return
+        than = signature.format_time(self.newest.created)
+        told = (
+            f"of {signature.format_time(claims.created)} is older than the one of {than} accepted"
+            if claims.created
+            else f"says no time, and one of {than} was accepted"
+        )
+        raise _Refused(
+            f"{told} before", f"if you mean to go back: bpfpack run --allow-downgrade {self.origin}"
+        )
+
+
+def _bad(
+    place: PlaceName,
+    candidate: Candidate,
+    reason: str,
+    *,
+    key: Key | None = None,
+    claims: Claims | None = None,
+    hint: str | None = None,
+) -> Verdict:
+    return Verdict(
+        place=place,
+        candidate=candidate,
+        good=False,
+        reason=reason,
+        key=key,
+        claims=claims,
+        hint=hint,
+    )
+
+
+def _read(candidate: Candidate, digests: tuple[Digest, ...]) -> Claims:
+    try:
+        return signature.claims(candidate, digests)
+    except SpecError as e:
+        raise _Refused(str(e)) from e
+
+
+def _check_window(key: Key, now: datetime) -> None:
+    if key.not_before and now < key.not_before:
+        raise _Refused(f"{key} is not valid before {signature.format_time(key.not_before)}")
+    if key.not_after and now >= key.not_after:
+        raise _Refused(f"{key} is not valid since {signature.format_time(key.not_after)}")
+
+
+def _check_prefix(claims: Claims, scope: Scope) -> None:
+    """Without a reference to check, names inside are for display, unless the rule limits them."""
+    if scope.signed_as is None:
+        return
+    name = fold_host(claims.reference.name) if claims.reference else None
+    if name != scope.signed_as and not (name or "").startswith(f"{scope.signed_as}/"):
+        raise _Refused(f"was made for {claims.reference or 'no name'}, not for {scope.signed_as}")
+
+
+def _newest(origin: Origin, marks: Marks) -> Mark | None:
+    reference = origin.reference
+    if reference is None or reference.tag is None or reference.digest is not None:
+        return None
+    return marks.newest(fold_host(reference.name), reference.tag)
+
+
+def _refusal(
+    evidence: Evidence, scope: Scope | None, verdicts: tuple[Verdict, ...]
+) -> tuple[str, str | None]:
+    """Say in one line why nothing sufficed, and what to type next."""
+    origin = evidence.origin
+    unseen = [f"{p.name}: {p.reason}" for p in evidence.places if p.state == "failed"]
+    add = f"bpfpack trust add {scope.name if scope else _scope_for(origin)} --key x.pub"
+    told = [v for v in verdicts if v.candidate.form != "host"] or list(verdicts)
+    best = max(told, key=_how_close, default=None)
+    if best is not None:
+        rule = "" if scope else "no rule covers it; "
+        text = f"{origin} is refused: {rule}its signature {_by(best)}{best.reason}"
+        if unseen:
+            text += f"; could not look everywhere ({'; '.join(unseen)})"
+        return text, best.hint or (add if best.claims is None else None)
+    if unseen:
+        return (
+            f"could not look for signatures of {origin}: {'; '.join(unseen)}",
+            "try again: nobody knows yet whether it is signed",
+        )
+    faults = [fault for place in evidence.places for fault in place.faults]
+    if faults:
+        return f"{origin} has no usable signature: {faults[0]}", None
+    if scope is None and not _can_be_covered(origin):
+        return f"{origin} is not signed, and was not built on this host", None
+    rule = f"{scope} asks for one" if scope else "no rule covers it"
+    return (
+        f"{origin} is not signed, and {rule}",
+        f"its owner signs it: bpfpack sign {origin}; then here: {add}",
+    )
+
+
+def _by(verdict: Verdict) -> str:
+    return f"by {verdict.key} " if verdict.key and verdict.claims else ""
+
+
+def _how_close(verdict: Verdict) -> int:
+    """Order refusals so that the one that is nearest to acceptance is told."""
+    return 2 * (verdict.claims is not None) + (verdict.key is not None)
+
+
+def _can_be_covered(origin: Origin) -> bool:
+    if origin.reference is not None:
+        return not origin.reference.is_bare
+    return origin.kind != "source"
+
+
+def _unnamed_hint(scope: Scope) -> str:
+    return f"when that is meant: bpfpack trust add {scope.name} --key x.pub --unnamed"
+
+
+def _scope_for(origin: Origin) -> str:
+    """The scope that a user most likely wants to trust a key for."""
+    if origin.reference is not None:
+        return _parent(origin.reference.name)
+    if origin.kind == "https":
+        return origin.location.split("?")[0].rpartition("/")[0]
+    return "stdin:" if origin.kind == "stdin" else "file:"
+
+
+def _parent(name: str) -> str:
+    parent = name.rpartition("/")[0]
+    return parent if "/" in parent else name

@@ -1,0 +1,26 @@
+"""Where an artifact came from, as far as trust is concerned."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bpfpack.spec.reference import Reference
+
+OriginKind = Literal["registry", "store", "file", "https", "stdin", "source"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """What the user named, and what kind of place it is.
+
+    ``reference`` is the effective canonical one: host and repository as typed, tag after
+    default resolution; a mirror or an annotation never changes it.  None for a path, a URL
+    and stdin, unless the user said which reference to check (``--as``).
+    ``location`` is the absolute path, the URL, or any text for display.
+    """
+
+    kind: OriginKind
+    reference: Reference | None
+    location: str
+
+    def __str__(self) -> str:
+        return str(self.reference) if self.reference else self.location
