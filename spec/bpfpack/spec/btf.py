@@ -217,13 +217,13 @@ _HEADER_SIZE: Final = 24
 class Btf:
     """The types of one object, by id."""
 
-    __slots__ = ("_cache", "_data", "_end", "_kinds", "_names", "_prefix", "_starts", "_tags")
+    __slots__ = ("_cache", "_data", "_kinds", "_names", "_prefix", "_starts", "_tags", "byte_order")
 
     def __init__(self, data: bytes, names: bytes, span: tuple[int, int], prefix: str) -> None:
         self._data, self._names, self._prefix = data, names, prefix
-        self._end = span[1]
         self._cache: dict[int, BtfType] = {0: Void()}
         self._starts, self._kinds = _scan(data, span, prefix)
+        self.byte_order: Final[ByteOrder] = "little" if prefix == "<" else "big"
         self._tags: dict[tuple[int, int], list[int]] | None = None
 
     @classmethod
