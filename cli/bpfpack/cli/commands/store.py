@@ -1,0 +1,123 @@
+"""The local store: list, tag, rmi, prune."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import typer
+
+from bpfpack.cli.host import Host
+from bpfpack.cli.options import ListingFormat
+from bpfpack.cli.units import age, size
+from bpfpack.registry.store.disk import DiskStore
+from bpfpack.registry.store.record import Record
+from bpfpack.spec.errors import NotFound, UsageError
+from bpfpack.spec.manifest import Manifest
+from bpfpack.spec.package import children
+from bpfpack.spec.reference import Reference
+
+EXAMPLES: Final = {
+    "list": ("bpfpack list", "bpfpack list -o json", "bpfpack list ghcr.io/x/opensnoop"),
+    "tag": ("bpfpack tag opensnoop:dev ghcr.io/x/opensnoop:1.0",),
+    "rmi": ("bpfpack rmi ghcr.io/x/opensnoop:1.0", "bpfpack rmi old:1 old:2"),
+    "prune": ("bpfpack prune --dry-run", "bpfpack prune --force"),
+}
+
+_COLUMNS: Final = {
+    "REPOSITORY": lambda row: row["repository"],
+    "TAG": lambda row: row["tag"] or "<none>",
+    "DIGEST": lambda row: row["digest"].partition(":")[2][:12],
+    "ORIGIN": lambda row: row["origin"],
+    "ADDED": lambda row: age(datetime.fromisoformat(row["added"]), datetime.now(UTC)),
+    "SIZE": lambda row: size(row["size"]),
+}
+_WIDE: Final = {**_COLUMNS, "DIGEST": lambda row: row["digest"]}
+
+
+def list_(
+    name: Annotated[str, typer.Argument(help="Only this repository.")] = "",
+    output: ListingFormat = "table",
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print digests only.")] = False,
+) -> None:
+    """List the packages in the local store."""
+    host = Host.here()
+    wanted = Reference.parse(name) if name else None
+    rows = [
+        _row(host.store, record)
+        for record in host.store.records()
+        if wanted is None
+        or (record.reference.name == wanted.name and wanted.tag in (None, record.reference.tag))
+    ]
+    if quiet:
+        for digest in dict.fromkeys(row["digest"] for row in rows):
+            host.printer.result(digest)
+        return
+    host.printer.listing(rows, _WIDE if output == "wide" else _COLUMNS, output)
+
+
+def tag(
+    source: Annotated[str, typer.Argument(help="A reference in the local store.")],
+    target: Annotated[str, typer.Argument(help="The name to add.")],
+) -> None:
+    """Give a package another name."""
+    named = Reference.parse(target)
+    if named.digest:
+        raise UsageError("a new name has a tag, not a digest")
+    Host.here().store.tag(Reference.parse(source), named)
+
+
+def rmi(
+    names: Annotated[list[str], typer.Argument(help="References to remove.")],
+) -> None:
+    """Remove names from the local store.
+
+    The content goes with the next `bpfpack prune`, once no name reaches it.
+    """
+    host, missing = Host.here(), []
+    for name in names:
+        try:
+            gone = host.store.remove(Reference.parse(name))
+        except NotFound as e:
+            missing.append(e)
+        else:
+            host.printer.result(f"removed {gone.reference}")
+    if missing:
+        raise missing[0]
+
+
+def prune(
+    force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing.")] = False,
+) -> None:
+    """Delete content that no name reaches."""
+    host = Host.here()
+    found = host.store.prune(dry_run=True)
+    if not found.digests or dry_run:
+        host.printer.result(f"{len(found.digests)} blobs, {size(found.size)} to delete")
+        return
+    if not force:
+        typer.confirm(f"Delete {len(found.digests)} blobs, {size(found.size)}?", abort=True)
+    gone = host.store.prune()
+    host.printer.result(f"deleted {len(gone.digests)} blobs, {size(gone.size)}")
+
+
+def _row(store: DiskStore, record: Record) -> Mapping[str, Any]:
+    return {
+        "reference": str(record.reference),
+        "repository": record.reference.name,
+        "tag": record.reference.tag,
+        "digest": str(record.descriptor.digest),
+        "mediaType": record.descriptor.media_type,
+        "artifactType": record.descriptor.artifact_type,
+        "origin": record.origin.value,
+        "added": record.added,
+        "created": record.created,
+        "size": _total(store, record),
+    }
+
+
+def _total(store: DiskStore, record: Record) -> int:
+    """Bytes of the manifest and what it names."""
+    content = store.manifest(record.descriptor.digest)
+    parts = children(content) if isinstance(content, Manifest) else content.manifests
+    return record.descriptor.size + sum(part.size for part in parts)
