@@ -6,6 +6,7 @@ second in Host.
 """
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ HEADERS: Final[Mapping[str, str]] = {
     "Docker-Distribution-Api-Version": "registry/2.0",
     "Server": "bpfpack",
 }
+
+_HOST: Final = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^][:]+))(?::[0-9]*)?")
 
 
 def check(request: web.BaseRequest, hosts: frozenset[str]) -> None:
@@ -41,20 +44,17 @@ def check(request: web.BaseRequest, hosts: frozenset[str]) -> None:
 
 
 def _known(host: str, hosts: frozenset[str]) -> bool:
-    name = _without_port(host)
+    match = _HOST.fullmatch(host)
+    if match is None:
+        return False
+    name = match[1] or match[2]
     if name == "localhost" or name in hosts:
         return True
     try:
-        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+        ipaddress.ip_address(name)
     except ValueError:
         return False
     return True
-
-
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[: host.find("]") + 1]
-    return host.partition(":")[0]
 
 
 def _netloc(origin: str) -> str | None:

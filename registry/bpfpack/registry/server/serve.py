@@ -186,5 +186,5 @@ def _shorten(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if isinstance(error, HttpProcessingError):
         record.exc_info = None
-        record.msg, record.args = "malformed request: %s", (str(error).splitlines()[0][:200],)
+        record.msg, record.args = "malformed request: %.200r", (error.message,)
     return True
