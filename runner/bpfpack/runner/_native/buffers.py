@@ -1,0 +1,219 @@
+"""Ring and perf buffers of libbpf, drained into memory that Python owns.
+
+The C callbacks only copy: a record goes into one preallocated bytearray, so that what
+Python sees never changes under it.  No exception crosses a callback: it is kept, the
+drain ends, and it is raised from there.
+"""
+
+import ctypes
+from typing import Final
+
+from bpfpack.runner._native.libbpf import Handle, describe, fn
+from bpfpack.spec.errors import KernelError
+
+_RING_CALLBACK: Final = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t
+)
+_PERF_CALLBACK: Final = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
+)
+
+# Any negative number ends ring_buffer__consume after the record at hand; libbpf has none
+# of its own from there but -errno of a wait that `consume` does not do.
+_STOP: Final = -125
+
+# libbpf.h, ``enum bpf_perf_event_ret``.
+_PERF_DONE: Final = 0
+_PERF_CONTINUE: Final = -2
+# include/uapi/linux/perf_event.h
+_PERF_TYPE_SOFTWARE: Final = 1
+_PERF_COUNT_SW_BPF_OUTPUT: Final = 10
+_PERF_SAMPLE_RAW: Final = 1 << 10
+_PERF_RECORD_LOST: Final = 2
+_PERF_RECORD_SAMPLE: Final = 9
+
+
+class Filling:
+    """One batch in the making: fixed memory, a bounded number of records.
+
+    What does not fit any more waits in ``pending`` for the next batch; the kernel has
+    already handed it over by then.  A perf buffer may leave one such record for each CPU.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.memory = bytearray(capacity)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+        self.records: list[tuple[int, int]] = []
+        self.pending: list[bytes] = []
+        self.used = 0
+        self.most = 0
+        self.error: BaseException | None = None
+
+    def begin(self, most: int) -> None:
+        """Start a batch of at most ``most`` records with what the last one left over."""
+        self.records, self.used, self.most = [], 0, most
+        waiting, self.pending = self.pending, []
+        for i, record in enumerate(waiting):
+            if not self.has_room(len(record)) and self.records:
+                self.pending = waiting[i:]
+                return
+            if len(record) > len(self.memory):
+                self._grow(len(record))
+            self.memory[self.used : self.used + len(record)] = record
+            self._added(len(record))
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether the kernel may be asked for another record."""
+        return not self.pending and self.has_room(1)
+
+    def has_room(self, size: int) -> bool:
+        """Whether one more record of ``size`` bytes fits."""
+        return len(self.records) < self.most and self.used + size <= len(self.memory)
+
+    def add(self, address: int, size: int) -> bool:
+        """Copy a record; say whether another may come."""
+        if not self.has_room(size):
+            self.pending.append(ctypes.string_at(address, size))
+            return False
+        ctypes.memmove(self._address + self.used, address, size)
+        self._added(size)
+        return len(self.records) < self.most
+
+    def _added(self, size: int) -> None:
+        self.records.append((self.used, size))
+        # The kernel aligns records to 8 bytes; so do we, for whoever maps structures.
+        self.used += (size + 7) & ~7
+
+    def _grow(self, size: int) -> None:
+        # Old memory stays with the batches that were handed out of it.
+        self.memory = bytearray((size + 7) & ~7)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
+
+    def raise_kept(self) -> None:
+        """Raise what a callback caught."""
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+
+class NativeRing(Handle):
+    """A ``struct ring_buffer`` over one map."""
+
+    def __init__(self, map_fd: int, into: Filling) -> None:
+        self._into = into
+        # libbpf keeps the address only: the callback must live as long as the handle.
+        self._callback = _RING_CALLBACK(self._on_record)
+        super().__init__(fn("ring_buffer__new")(map_fd, self._callback, None, None))
+
+    def _on_record(self, context: int, address: int, size: int) -> int:
+        try:
+            return 0 if self._into.add(address, size) else _STOP
+        except BaseException as e:  # noqa: BLE001  # raised again by `consume`
+            self._into.error = e
+            return _STOP
+
+    @property
+    def fd(self) -> int:
+        """Readable when a record is there."""
+        return int(fn("ring_buffer__epoll_fd")(self.ptr))
+
+    def drain(self) -> None:
+        """Copy what is there until the batch is full; raises KernelError."""
+        result = fn("ring_buffer__consume")(self.ptr)
+        self._into.raise_kept()
+        if result < 0 and result != _STOP:
+            raise KernelError(-result, describe(-result), "ring_buffer__consume")
+
+    def _delete(self, pointer: int) -> None:
+        fn("ring_buffer__free")(pointer)
+
+
+class _PerfAttr(ctypes.Structure):
+    """include/uapi/linux/perf_event.h, ``struct perf_event_attr`` as of VER1 (72 bytes)."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("config", ctypes.c_uint64),
+        ("sample_period", ctypes.c_uint64),
+        ("sample_type", ctypes.c_uint64),
+        ("read_format", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+        ("wakeup_events", ctypes.c_uint32),
+        ("bp_type", ctypes.c_uint32),
+        ("config1", ctypes.c_uint64),
+        ("config2", ctypes.c_uint64),
+    )
+
+
+class _PerfHeader(ctypes.Structure):
+    """``struct perf_event_header``, followed by the body."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("misc", ctypes.c_uint16),
+        ("size", ctypes.c_uint16),
+    )
+
+
+class NativePerf(Handle):
+    """A ``struct perf_buffer``: one ring of ``pages`` pages for each CPU online."""
+
+    def __init__(self, map_fd: int, pages: int, into: Filling) -> None:
+        self._into = into
+        self.lost = 0
+        self._callback = _PERF_CALLBACK(self._on_event)
+        attr = _PerfAttr(
+            type=_PERF_TYPE_SOFTWARE,
+            size=ctypes.sizeof(_PerfAttr),
+            config=_PERF_COUNT_SW_BPF_OUTPUT,
+            sample_period=1,
+            sample_type=_PERF_SAMPLE_RAW,
+            wakeup_events=1,
+        )
+        super().__init__(
+            fn("perf_buffer__new_raw")(
+                map_fd, pages, ctypes.byref(attr), self._callback, None, None
+            )
+        )
+        self._rings = int(fn("perf_buffer__buffer_cnt")(self.ptr))
+        self._next = 0
+
+    def _on_event(self, context: int, cpu: int, address: int) -> int:
+        try:
+            header = _PerfHeader.from_address(address)
+            body = address + ctypes.sizeof(_PerfHeader)
+            if header.type == _PERF_RECORD_LOST:
+                self.lost += ctypes.c_uint64.from_address(body + 8).value
+                return _PERF_CONTINUE
+            if header.type != _PERF_RECORD_SAMPLE:
+                return _PERF_CONTINUE
+            size = ctypes.c_uint32.from_address(body).value
+            return _PERF_CONTINUE if self._into.add(body + 4, size) else _PERF_DONE
+        except BaseException as e:  # noqa: BLE001  # raised again by `drain`
+            self._into.error = e
+            return _PERF_DONE
+
+    @property
+    def fd(self) -> int:
+        """Readable when a record is there."""
+        return int(fn("perf_buffer__epoll_fd")(self.ptr))
+
+    def drain(self) -> None:
+        """Copy what is there until the batch is full; raises KernelError.
+
+        Begins with another CPU each time, so that a busy one does not starve the others.
+        """
+        start, self._next = self._next, (self._next + 1) % max(self._rings, 1)
+        for i in range(self._rings):
+            if not self._into.has_room(1):
+                return
+            ring = (start + i) % self._rings
+            result = fn("perf_buffer__consume_buffer")(self.ptr, ring)
+            self._into.raise_kept()
+            if result < 0:
+                raise KernelError(-result, describe(-result), "perf_buffer__consume_buffer")
+
+    def _delete(self, pointer: int) -> None:
+        fn("perf_buffer__free")(pointer)

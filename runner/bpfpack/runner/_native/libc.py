@@ -1,0 +1,83 @@
+"""The few calls of libc that Python has no function for: mounts, namespaces, capabilities."""
+
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from bpfpack.spec.errors import KernelError
+
+# include/uapi/linux/sched.h, mount.h
+CLONE_NEWNS: Final = 0x00020000
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_REC: Final = 1 << 14
+MS_SLAVE: Final = 1 << 19
+
+# include/uapi/linux/capability.h
+_CAPABILITY_VERSION_3: Final = 0x20080522
+
+
+class _CapHeader(ctypes.Structure):
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class _CapData(ctypes.Structure):
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+_PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
+    "capget": (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData)),
+    "capset": (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData)),
+    "mount": (
+        *(ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p),
+        *(ctypes.c_ulong, ctypes.c_void_p),
+    ),
+    "unshare": (ctypes.c_int,),
+}
+
+
+def _check(result: int, function: Any, args: tuple[Any, ...]) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise KernelError(code, os.strerror(code), function.__name__)
+    return result
+
+
+@functools.cache
+def _fn(name: str) -> Callable[..., int]:
+    bound = getattr(ctypes.CDLL(None, use_errno=True), name)
+    bound.argtypes, bound.restype, bound.errcheck = _PROTOTYPES[name], ctypes.c_int, _check
+    return bound  # type: ignore[no-any-return]
+
+
+def unshare_mounts() -> None:
+    """Give this thread, and what it starts, a mount namespace of its own; raises KernelError."""
+    _fn("unshare")(CLONE_NEWNS)
+
+
+def mount(source: str, target: str, kind: str | None, flags: int) -> None:
+    """Call mount(2); raises KernelError."""
+    _fn("mount")(source.encode(), target.encode(), kind and kind.encode(), flags, None)
+
+
+def capabilities() -> int:
+    """The effective set of this thread, bit by capability."""
+    data = (_CapData * 2)()
+    _fn("capget")(ctypes.byref(_CapHeader(_CAPABILITY_VERSION_3, 0)), data)
+    return int(data[0].effective | data[1].effective << 32)
+
+
+def set_capabilities(mask: int) -> None:
+    """Keep no more than ``mask`` in this thread, for good; raises KernelError."""
+    data = (_CapData * 2)()
+    for i in range(2):
+        part = mask >> 32 * i & 0xFFFFFFFF
+        data[i].effective = data[i].permitted = part
+    _fn("capset")(ctypes.byref(_CapHeader(_CAPABILITY_VERSION_3, 0)), data)

@@ -1,0 +1,115 @@
+"""Where events come from: ring and perf buffers, drained into batches.
+
+Memory is bounded: each source owns one buffer of ``capacity`` bytes, and stops draining
+when it is full; what is not drained stays in the kernel, which counts or drops as the
+program decided.
+"""
+
+import mmap
+import struct
+from typing import Final, Protocol
+
+from bpfpack.runner._native.buffers import Filling, NativePerf, NativeRing
+from bpfpack.runner.events.batch import Batch, Source
+from bpfpack.runner.maps import PERF_EVENT_ARRAY, RINGBUF, Map
+from bpfpack.spec.errors import Unsupported
+
+_CAPACITY: Final = 256 * 1024
+_PERF_PAGES: Final = 64
+_POSITION: Final = struct.Struct("=Q")
+
+
+class RingBufferSource:
+    """A ring buffer: in order over all CPUs.
+
+    The kernel counts no record that found no room, so ``lost`` of its batches is None;
+    ``fill`` is how full the ring was when the drain began.
+    """
+
+    def __init__(self, ring: Map, *, capacity: int = _CAPACITY) -> None:
+        self._filling = Filling(capacity)
+        self._native = NativeRing(ring.fd, self._filling)
+        self._size = ring.max_entries
+        # Two pages: the consumer's position, then the producer's (kernel/bpf/ringbuf.c).
+        self._positions = mmap.mmap(ring.fd, 2 * mmap.PAGESIZE, prot=mmap.PROT_READ)
+
+    @property
+    def fd(self) -> int:
+        """Readable, for epoll, when there may be something to drain."""
+        return self._native.fd
+
+    def drain(self, max_records: int) -> Batch | None:
+        """Take at most ``max_records`` without waiting, None for nothing; raises KernelError.
+
+        Records start at multiples of 8 bytes.  A batch may be shorter for want of memory:
+        only None means that nothing was left.
+        """
+        fill = self._fill()
+        self._filling.begin(max_records)
+        if self._filling.wants_more:
+            self._native.drain()
+        if not self._filling.records:
+            return None
+        memory = memoryview(self._filling.memory)
+        return Batch(memory=memory, records=self._filling.records, lost=None, fill=fill)
+
+    def _fill(self) -> float:
+        (consumed,) = _POSITION.unpack_from(self._positions, 0)
+        (produced,) = _POSITION.unpack_from(self._positions, mmap.PAGESIZE)
+        used: int = produced - consumed
+        return min(1.0, max(0, used) / self._size)
+
+    def close(self) -> None:
+        """Give the memory back; a second call does nothing."""
+        self._positions.close()
+        self._native.close()
+
+
+class PerfBufferSource:
+    """A perf buffer: a ring of ``pages`` (a power of two) for each CPU, in order within one.
+
+    A record may be up to 7 bytes longer than what the program wrote: the kernel pads it,
+    and keeps no note of that.  ``lost`` of a batch is what the kernel announced since the
+    one before; it announces a loss with the next record that finds room.
+    """
+
+    def __init__(self, array: Map, *, pages: int = _PERF_PAGES, capacity: int = _CAPACITY) -> None:
+        self._filling = Filling(capacity)
+        self._native = NativePerf(array.fd, pages, self._filling)
+        self._told = 0
+
+    @property
+    def fd(self) -> int:
+        """Readable, for epoll, when there may be something to drain."""
+        return self._native.fd
+
+    def drain(self, max_records: int) -> Batch | None:
+        """Take at most ``max_records`` without waiting, None for nothing; raises KernelError."""
+        self._filling.begin(max_records)
+        if self._filling.wants_more:
+            self._native.drain()
+        lost, self._told = self._native.lost - self._told, self._native.lost
+        if not self._filling.records and not lost:
+            return None
+        memory = memoryview(self._filling.memory)
+        return Batch(memory=memory, records=self._filling.records, lost=lost)
+
+    def close(self) -> None:
+        """Give the memory back; a second call does nothing."""
+        self._native.close()
+
+
+class ClosableSource(Source, Protocol):
+    """A source and what it owns."""
+
+    def close(self) -> None:
+        """Give the memory back; a second call does nothing."""
+
+
+def open_source(of: Map) -> ClosableSource:
+    """The source for a map that carries events; raises KernelError, Unsupported."""
+    if of.type == RINGBUF:
+        return RingBufferSource(of)
+    if of.type == PERF_EVENT_ARRAY:
+        return PerfBufferSource(of)
+    raise Unsupported(of.name, f"map type {of.type} carries no events")

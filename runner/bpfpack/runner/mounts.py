@@ -1,0 +1,66 @@
+"""tracefs, found or mounted where nobody else sees it."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from bpfpack.runner import capabilities
+from bpfpack.runner._native import libc
+from bpfpack.spec.errors import KernelError, Unsupported
+
+#: Where libbpf looks, in its order (libbpf.c, ``tracefs_path``).
+_TRACEFS: Final = ("/sys/kernel/debug/tracing", "/sys/kernel/tracing")
+_MOUNT_HERE: Final = _TRACEFS[1]
+_COMMAND: Final = f"mount -t tracefs tracefs {_MOUNT_HERE}"
+
+
+def find_tracefs() -> Path | None:
+    """The mount point of tracefs, if it is at one of its two usual places."""
+    mounted = _mount_points("tracefs")
+    for place in _TRACEFS:
+        # Below debugfs it is mounted by the first access.
+        if place in mounted or os.access(f"{place}/events", os.F_OK):
+            return Path(place)
+    return None
+
+
+def ensure_tracefs() -> Path:
+    """Return the mount point of tracefs; mount it for this process alone if there is none.
+
+    The new mount namespace holds this thread and what it starts, so call it before the
+    first thread is started.  It stays a slave of the host's: our mount never reaches the
+    host, while the host's later mounts still reach us.  Raises Unsupported.
+    """
+    found = find_tracefs()
+    if found is not None:
+        return found
+    if not Path(_MOUNT_HERE).is_dir():
+        raise Unsupported("tracefs", "this kernel has no tracing (CONFIG_TRACING is not set)")
+    if "CAP_SYS_ADMIN" not in capabilities.held():
+        raise Unsupported("tracefs", "is not mounted, and mounting needs CAP_SYS_ADMIN").with_hint(
+            f"as root: {_COMMAND}"
+        )
+    _mount_privately()
+    return Path(_MOUNT_HERE)
+
+
+def _mount_privately() -> None:
+    try:
+        libc.unshare_mounts()
+        libc.mount("none", "/", None, libc.MS_REC | libc.MS_SLAVE)
+        flags = libc.MS_NOSUID | libc.MS_NODEV | libc.MS_NOEXEC
+        libc.mount("tracefs", _MOUNT_HERE, "tracefs", flags)
+    except KernelError as e:
+        raise Unsupported(
+            "tracefs", f"is not mounted, and {e} when bpfpack tried", errno=e.errno or 0
+        ).with_hint(f"as root: {_COMMAND}") from e
+
+
+def _mount_points(kind: str) -> set[str]:
+    """Mount points of one file system type; proc_pid_mountinfo(5) has the columns."""
+    found = set()
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        before, _, after = line.partition(" - ")
+        if after.split(" ", 1)[0] == kind:
+            found.add(before.split(" ")[4])
+    return found

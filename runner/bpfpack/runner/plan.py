@@ -1,0 +1,254 @@
+"""What will be loaded on this kernel, decided before anything is.
+
+`plan` is pure: it asks a `Kernel`, which tests answer from a record, and changes nothing.
+"""
+
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bpfpack.runner.kernel import Answer, Kernel
+from bpfpack.runner.support import Fault, why_not
+from bpfpack.spec.code import ProgramSpec
+from bpfpack.spec.config import Config, Output, Program
+from bpfpack.spec.errors import Unsupported, UsageError
+from bpfpack.spec.mapspec import MAP_TYPES, MapSpec
+from bpfpack.spec.objectspec import ObjectSpec, Variable
+from bpfpack.spec.sections import ProgramKind
+
+_RINGS: Final = (MAP_TYPES.index("ringbuf"), MAP_TYPES.index("user_ringbuf"))
+# uname(2) says x86_64 where images say amd64.
+_ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_MOST_ENTRIES: Final = 2**31
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedProgram:
+    """A program and what becomes of it; ``skipped`` says why it is not loaded."""
+
+    name: str
+    section: str
+    kind: ProgramKind
+    skipped: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GlobalWrite:
+    """Bytes to put at ``offset`` of a section of globals before it is loaded."""
+
+    variable: str
+    section: str
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All decisions for one run; ``map_sizes`` only holds what differs from the object.
+
+    ``capabilities`` are what loading and attaching need, by the names of capabilities(7).
+    """
+
+    package: str
+    programs: tuple[PlannedProgram, ...]
+    map_sizes: Mapping[str, int] = field(default_factory=dict)
+    globals: tuple[GlobalWrite, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    capabilities: tuple[str, ...] = ()
+
+    @property
+    def loaded(self) -> tuple[PlannedProgram, ...]:
+        """The programs that are loaded and attached."""
+        return tuple(p for p in self.programs if p.skipped is None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON, for `run --dry-run -o json`."""
+        return {
+            "package": self.package,
+            "programs": [_program_dict(p) for p in self.programs],
+            "mapSizes": dict(self.map_sizes),
+            "globals": {w.variable: w.data.hex() for w in self.globals},
+            "outputs": [{"name": o.name, "map": o.map, "kind": o.kind} for o in self.outputs],
+            "capabilities": list(self.capabilities),
+        }
+
+    def lines(self) -> Iterator[str]:
+        """The plan as text, for `run --dry-run`."""
+        yield f"package {self.package}"
+        for p in self.programs:
+            fate = "load" if p.skipped is None else f"skip: {p.skipped}"
+            yield f"program {p.name} ({p.section}): {fate}"
+        for name, size in sorted(self.map_sizes.items()):
+            yield f"map {name}: {size} entries"
+        for write in self.globals:
+            yield f"global {write.variable} = 0x{write.data.hex()}"
+        for output in self.outputs:
+            yield f"output {output.name}: {output.kind} from map {output.map}"
+        yield f"needs {', '.join(self.capabilities) or 'no capability'}"
+
+
+def plan(
+    spec: ObjectSpec,
+    config: Config,
+    kernel: Kernel,
+    *,
+    values: Mapping[str, bytes] | None = None,
+    map_sizes: Mapping[str, int] | None = None,
+) -> Plan:
+    """Decide what runs here.
+
+    ``values`` are the bytes of globals by their C names, ``map_sizes`` maximums of entries
+    (of a ring, bytes, which are rounded up to what the kernel takes).  Raises Unsupported,
+    which names the program, what it lacks and what would do, UsageError for a global or
+    map that is not there or does not fit.
+    """
+    _check_host(spec, config, kernel)
+    programs = _programs(spec, config, kernel)
+    if programs and all(p.skipped is not None for p in programs):
+        raise Unsupported(config.name, f"no program can run: {programs[0].skipped}")
+    return Plan(
+        package=config.name,
+        programs=programs,
+        map_sizes=_map_sizes(spec, kernel, map_sizes or {}),
+        globals=tuple(_write(spec, name, data) for name, data in (values or {}).items()),
+        outputs=config.outputs,
+        capabilities=_capabilities(programs),
+    )
+
+
+def _check_host(spec: ObjectSpec, config: Config, kernel: Kernel) -> None:
+    if spec.byte_order != sys.byteorder:
+        raise Unsupported("byte order", f"the object is {spec.byte_order}-endian, this host not")
+    here = _ARCHITECTURES.get(kernel.machine, kernel.machine)
+    wanted = config.requirements.architectures
+    if wanted and not {here, kernel.machine} & set(wanted):
+        raise Unsupported("architecture", f"made for {', '.join(wanted)}, and this is {here}")
+    for feature in config.requirements.features:
+        _check_feature(feature, kernel)
+
+
+def _check_feature(feature: str, kernel: Kernel) -> None:
+    """Hold one ``KIND`` or ``KIND:NAME`` of the config's requirements against the kernel."""
+    kind, _, name = feature.partition(":")
+    if kind == "btf" and not name:
+        answer = kernel.has_btf()
+    elif kind == "type":
+        answer = kernel.has_type(name)
+    elif kind == "function":
+        answer = kernel.has_function(name)
+    elif kind == "config":
+        value = kernel.option(name)
+        answer = Answer.UNKNOWN if value is None else Answer.of(value != "n")
+    else:
+        raise Unsupported(feature, "this bpfpack does not know the feature").with_hint(
+            "the package was made for a newer bpfpack"
+        )
+    if answer is Answer.NO:
+        raise Unsupported(feature, "this kernel does not have it, and the package requires it")
+
+
+def _programs(spec: ObjectSpec, config: Config, kernel: Kernel) -> tuple[PlannedProgram, ...]:
+    said = {p.name: p for p in config.programs}
+    faults = {p.name: _fault(p, said.get(p.name), kernel) for p in spec.programs}
+    winners = _winners(spec, said, faults)
+    found = []
+    for program in spec.programs:
+        about, fault = said.get(program.name), faults[program.name]
+        group = about.alternative if about else None
+        reason = None if fault is None else str(fault)
+        if group is not None and winners[group] != program.name:
+            reason = reason or f"{winners[group]} of the same alternative is used"
+        elif fault is not None and not fault.wanted:
+            reason = fault.why
+        elif fault is not None and not (about and about.optional):
+            raise fault.error(program.name)
+        found.append(
+            PlannedProgram(
+                name=program.name, section=program.section, kind=program.kind, skipped=reason
+            )
+        )
+    return tuple(found)
+
+
+def _fault(program: ProgramSpec, about: Program | None, kernel: Kernel) -> Fault | None:
+    chosen = about is not None and about.alternative is not None
+    if not program.kind.autoload and not chosen:
+        return Fault(feature="autoload", why="marked '?' by its author", wanted=False)
+    return why_not(program.kind, kernel)
+
+
+def _winners(
+    spec: ObjectSpec, said: Mapping[str, Program], faults: Mapping[str, Fault | None]
+) -> dict[str, str]:
+    """The program of each alternative that is used: the first that fits, as the author listed."""
+    groups: dict[str, list[str]] = {}
+    there = {p.name for p in spec.programs}
+    for program in said.values():
+        if program.alternative is not None and program.name in there:
+            groups.setdefault(program.alternative, []).append(program.name)
+    winners = {}
+    for group, names in groups.items():
+        fitting = [name for name in names if faults[name] is None]
+        if not fitting:
+            told = "; ".join(f"{name}: {faults[name]}" for name in names)
+            raise Unsupported(f"alternative {group}", f"none of its programs can run: {told}")
+        winners[group] = fitting[0]
+    return winners
+
+
+def _map_sizes(spec: ObjectSpec, kernel: Kernel, asked: Mapping[str, int]) -> dict[str, int]:
+    maps = {m.name: m for m in spec.maps}
+    for name, size in asked.items():
+        if name not in maps:
+            raise UsageError(f"no map is called {name!r}").with_hint(
+                f"the maps are {', '.join(sorted(maps)) or 'none'}"
+            )
+        if not 0 < size <= _MOST_ENTRIES:
+            raise UsageError(f"map {name}: {size} is not between 1 and {_MOST_ENTRIES}")
+    sizes = {}
+    for name, found in maps.items():
+        size = _size(found, asked.get(name, found.max_entries), kernel.page_size)
+        if size != found.max_entries:
+            sizes[name] = size
+    return sizes
+
+
+def _size(found: MapSpec, size: int, page: int) -> int:
+    """Rings are a power of two and whole pages (kernel/bpf/ringbuf.c, ringbuf_map_alloc)."""
+    if found.type not in _RINGS or not size:
+        return size
+    return max(page, 1 << (size - 1).bit_length())
+
+
+def _write(spec: ObjectSpec, name: str, data: bytes) -> GlobalWrite:
+    variable = find_variable(spec, name)
+    if len(data) != variable.size:
+        raise UsageError(f"global {name} has {variable.size} bytes, not {len(data)}")
+    return GlobalWrite(variable=name, section=variable.section, offset=variable.offset, data=data)
+
+
+def find_variable(spec: ObjectSpec, name: str) -> Variable:
+    """The one global of that name; raises UsageError."""
+    found = [v for v in spec.variables if v.name == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise UsageError(f"{len(found)} globals are called {name!r}")
+    known = ", ".join(sorted(v.name for v in spec.variables)) or "none"
+    raise UsageError(f"no global is called {name!r}").with_hint(f"the globals are {known}")
+
+
+def _capabilities(programs: tuple[PlannedProgram, ...]) -> tuple[str, ...]:
+    needed = ["CAP_BPF", "CAP_PERFMON"]
+    if any(p.skipped is None and p.kind.type == "tracepoint" for p in programs):
+        # The number of an event is read from tracefs, which is root's alone.
+        needed.append("CAP_DAC_READ_SEARCH")
+    return tuple(needed)
+
+
+def _program_dict(program: PlannedProgram) -> dict[str, Any]:
+    told: dict[str, Any] = {"name": program.name, "section": program.section}
+    if program.skipped is not None:
+        told["skipped"] = program.skipped
+    return told

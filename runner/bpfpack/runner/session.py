@@ -1,0 +1,84 @@
+"""One package in the kernel, from open to clean."""
+
+from bpfpack.runner import capabilities
+from bpfpack.runner.buffers import ClosableSource, open_source
+from bpfpack.runner.kernel import Kernel, LiveKernel
+from bpfpack.runner.links import Link
+from bpfpack.runner.loader import LoadedObject, OpenObject
+from bpfpack.runner.maps import Map
+from bpfpack.runner.plan import Plan
+from bpfpack.spec.trust import VerifiedArtifact
+
+
+class Session:
+    """A loaded package: its maps, its sources, and, once attached, its links.
+
+    Everything is owned by descriptors of this process: the end of the process, however it
+    comes, leaves nothing behind, and `close` does the same at once.
+    """
+
+    def __init__(self, loaded: LoadedObject, plan: Plan) -> None:
+        self._loaded, self.plan = loaded, plan
+        self.links: list[Link] = []
+        self.sources: dict[str, ClosableSource] = {}
+
+    @classmethod
+    def open(
+        cls, artifact: VerifiedArtifact, plan: Plan, kernel: Kernel | None = None
+    ) -> "Session":
+        """Load the verified bytes as planned and open the outputs; nothing runs yet.
+
+        Raises MissingCapability, ProgramRejected, Unsupported, KernelError, SpecError.
+        """
+        capabilities.require(plan.capabilities, f"run {plan.package}")
+        opened = OpenObject.open(artifact, plan, kernel or LiveKernel())
+        try:
+            session = cls(opened.load(), plan)
+        except BaseException:
+            opened.close()
+            raise
+        try:
+            session._open_sources()
+        except BaseException:
+            session.close()
+            raise
+        return session
+
+    def _open_sources(self) -> None:
+        for output in self.plan.outputs:
+            if output.kind == "events":
+                self.sources[output.name] = open_source(self.map(output.map))
+
+    def attach(self) -> None:
+        """Attach every program that the plan loads; raises KernelError, explained."""
+        for planned in self.plan.loaded:
+            self.links.append(self._loaded.attach(planned))
+
+    def map(self, name: str) -> Map:
+        """A map by its name, a section's (``.bss``) for globals; raises KernelError."""
+        return self._loaded.map(name)
+
+    def detach(self) -> None:
+        """Detach everything, the last attached first; what is in the buffers stays readable."""
+        while self.links:
+            self.links.pop().close()
+
+    def close(self) -> None:
+        """Detach and free everything; a second call does nothing."""
+        try:
+            self.detach()
+        finally:
+            self._free()
+
+    def _free(self) -> None:
+        try:
+            while self.sources:
+                self.sources.popitem()[1].close()
+        finally:
+            self._loaded.close()
+
+    def __enter__(self) -> "Session":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

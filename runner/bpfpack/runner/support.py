@@ -1,0 +1,79 @@
+"""Which kinds of programs can run here, and in which words to refuse the others."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from bpfpack.runner.kernel import Answer, Kernel
+from bpfpack.spec.errors import Unsupported
+from bpfpack.spec.sections import ProgramKind
+
+#: The kinds that this bpfpack can attach, by `ProgramKind.type`.
+SUPPORTED: Final = ("tracepoint", "raw_tp", "tp_btf")
+_KPROBES: Final = ("kprobe", "kretprobe", "ksyscall", "kretsyscall")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Why a program cannot run: what is missing, why, and what would do instead.
+
+    ``wanted`` is False where not loading it is no loss.
+    """
+
+    feature: str
+    why: str
+    hint: str | None = None
+    wanted: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.feature}: {self.why}"
+
+    def error(self, program: str) -> Unsupported:
+        """The fault of a program that the package cannot do without."""
+        error = Unsupported(self.feature, f"{self.why} (program {program})")
+        return error.with_hint(self.hint) if self.hint else error
+
+
+def why_not(kind: ProgramKind, kernel: Kernel) -> Fault | None:
+    """Return what keeps programs of that kind from running, None when nothing is known to."""
+    if kind.type not in SUPPORTED:
+        return _unsupported(kind, kernel)
+    if kind.target is None:
+        return Fault(feature=kind.type, why="its section names no tracepoint to attach to")
+    if kernel.option("CONFIG_BPF_EVENTS") == "n":
+        return Fault(feature=kind.type, why="CONFIG_BPF_EVENTS is not set in this kernel")
+    if kind.type == "tracepoint":
+        category, _, event = kind.target.partition("/")
+        answer = kernel.has_tracepoint(category, event)
+    else:
+        if kind.type == "tp_btf" and kernel.has_btf() is Answer.NO:
+            return no_btf(kind.type)
+        answer = kernel.has_raw_tracepoint(kind.target)
+    return unknown_tracepoint(kind, kernel) if answer is Answer.NO else None
+
+
+def _unsupported(kind: ProgramKind, kernel: Kernel) -> Fault:
+    why = "not supported yet by bpfpack"
+    if kind.type in _KPROBES and kernel.option("CONFIG_KPROBES") == "n":
+        why += ", and CONFIG_KPROBES is not set in this kernel"
+    return Fault(feature=kind.type, why=why, hint=f"what can be attached: {', '.join(SUPPORTED)}")
+
+
+def no_btf(feature: str) -> Fault:
+    """The kernel does not describe its types."""
+    return Fault(
+        feature=feature,
+        why="this kernel has no BTF (CONFIG_DEBUG_INFO_BTF is not set)",
+        hint="a tracepoint or raw_tp program needs none to attach",
+    )
+
+
+def unknown_tracepoint(kind: ProgramKind, kernel: Kernel) -> Fault:
+    """The kernel has no such tracepoint; names that are spelled alike may be meant."""
+    near = kernel.near(kind.target or "")
+    if kind.type != "tracepoint":
+        near = tuple(name.rpartition("/")[2] for name in near)
+    return Fault(
+        feature=f"{kind.type} {kind.target}",
+        why="this kernel has no such tracepoint",
+        hint=f"spelled alike: {', '.join(near)}" if near else None,
+    )

@@ -1,0 +1,133 @@
+"""Objects for the runner's kernel tests: compiled from a few lines, admitted, opened."""
+
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bpfpack.runner.kernel import LiveKernel
+from bpfpack.runner.plan import Plan, plan
+from bpfpack.runner.session import Session
+from bpfpack.spec.config import Config, EventType, Output, Program
+from bpfpack.spec.objectspec import ObjectSpec
+from bpfpack.spec.origin import Origin
+from bpfpack.spec.package import build_package
+from bpfpack.spec.policy import Policy
+from bpfpack.spec.trust import InsecureSkip, Mark, RemoteArtifact, VerifiedArtifact, admit
+from tests.kit.objects import run, tool
+
+PRELUDE = """
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+char LICENSE[] SEC("license") = "GPL";
+typedef unsigned int u32;
+typedef unsigned long long u64;
+struct event { u64 sequence; u32 pid; u32 tag; };
+"""
+EVENTS = Output(name="events", map="events", kind="events", types=(EventType(type="event"),))
+
+
+@functools.cache
+def compile_text(source: str, clang: str = "clang") -> bytes:
+    """Compile C, after `PRELUDE`, for the BPF target and return the object."""
+    with tempfile.TemporaryDirectory() as scratch:
+        code, out = Path(scratch, "test.bpf.c"), Path(scratch, "test.o")
+        code.write_text(PRELUDE + source)
+        run(
+            *(tool(clang), "-target", "bpf", "-g", "-O2", "-Wall", "-Werror"),
+            *("-I", f"/usr/include/{sys.implementation._multiarch}"),
+            *("-c", code, "-o", out),
+        )
+        return out.read_bytes()
+
+
+class _NoMarks:
+    def newest(self, repository: str, tag: str) -> Mark | None:
+        return None
+
+
+class _NoCheck:
+    def verify(self, key_pem: str, signed: bytes, signature: bytes) -> None:
+        raise AssertionError("nothing is signed here")
+
+
+def admitted(object_: bytes, config: Config) -> VerifiedArtifact:
+    """Pass an unsigned package through the real gate, with its own opt-out."""
+    package = build_package(config, object_, file_name="test.bpf.o")
+    remote = RemoteArtifact(
+        origin=Origin(kind="source", reference=None, location="a test"),
+        manifest=package.manifest,
+        config=config.to_bytes(),
+        object=object_,
+    )
+    return admit(
+        remote,
+        Policy(),
+        _NoCheck(),
+        now=datetime.now(UTC),
+        marks=_NoMarks(),
+        skip=InsecureSkip(reason="a test"),
+    )
+
+
+def prepared(
+    source: str | bytes,
+    *,
+    outputs: tuple[Output, ...] = (),
+    programs: tuple[Program, ...] = (),
+    values: Mapping[str, bytes] | None = None,
+    map_sizes: Mapping[str, int] | None = None,
+) -> tuple[VerifiedArtifact, Plan]:
+    """Compile, admit and plan on the running kernel."""
+    object_ = compile_text(source) if isinstance(source, str) else source
+    config = Config(name="test", outputs=outputs, programs=programs)
+    spec = ObjectSpec.from_bytes(object_)
+    made = plan(spec, config, LiveKernel(), values=values, map_sizes=map_sizes)
+    return admitted(object_, config), made
+
+
+def opened(
+    source: str | bytes,
+    *,
+    outputs: tuple[Output, ...] = (),
+    programs: tuple[Program, ...] = (),
+    values: Mapping[str, bytes] | None = None,
+    map_sizes: Mapping[str, int] | None = None,
+) -> Session:
+    """Compile, admit, plan and load; nothing is attached yet."""
+    artifact, made = prepared(
+        source, outputs=outputs, programs=programs, values=values, map_sizes=map_sizes
+    )
+    return Session.open(artifact, made)
+
+
+def in_kernel(kind: str) -> list[dict[str, Any]]:
+    """What bpftool shows of ``prog``, ``map`` or ``link``."""
+    shown = subprocess.run(
+        [tool("bpftool"), "-j", kind, "show"], capture_output=True, check=True, timeout=30
+    )
+    found: list[dict[str, Any]] = json.loads(shown.stdout)
+    return found
+
+
+def ids(*kinds: str) -> set[tuple[str, int]]:
+    """The programs, maps and links there are."""
+    return {
+        (kind, item["id"]) for kind in kinds or ("prog", "map", "link") for item in in_kernel(kind)
+    }
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Ask until it holds; the kernel frees what is closed a moment later."""
+    end = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
