@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import os
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -247,3 +249,37 @@ def test_content_that_vanished_is_absent(tmp_path: Path) -> None:
         assert contents(tmp_path) == [digest.encoded]
 
     with_storage(tmp_path, work)
+
+
+_PUSH_ONE = """
+import asyncio, sys
+from pathlib import Path
+from bpfpack.registry.server.disk import DiskStorage
+from bpfpack.spec.digest import Digest
+
+async def push():
+    storage = DiskStorage(Path(sys.argv[1]))
+    upload_id = await storage.create_upload("x", "sha256")
+    async with storage.upload("x", upload_id) as upload:
+        await upload.write([b"durable"])
+        await upload.commit(Digest.sha256(b"durable"))
+    storage.close()
+
+asyncio.run(push())
+"""
+
+
+def test_bytes_are_durable_before_their_name_and_the_name_before_the_record(
+    tmp_path: Path,
+) -> None:
+    trace = tmp_path / "trace"
+    watched = "trace=fsync,fdatasync,rename,renameat,renameat2"
+    strace = ["strace", "-f", "-y", "-o", str(trace), "-e", watched]
+    push_one = [sys.executable, "-c", _PUSH_ONE, str(tmp_path / "data")]
+    subprocess.run([*strace, *push_one], check=True)
+    name = hashlib.sha256(b"durable").hexdigest()
+    steps = [line for line in trace.read_text().splitlines() if str(tmp_path) in line]
+    (renamed,) = (i for i, line in enumerate(steps) if f"/{name}" in line and "rename" in line)
+    assert any("fsync" in line and "/uploads/" in line for line in steps[:renamed])
+    assert f"/blobs/sha256/{name[:2]}>" in steps[renamed + 1]
+    assert "registry.db-wal" in steps[renamed + 2]

@@ -50,12 +50,11 @@ async def _send(call: Call, blob: Blob, digest: Digest) -> web.StreamResponse:
     part = span or Span(0, blob.size)
     response.content_length = part.count
     await response.prepare(call.request)
-    if call.request.method != "HEAD" and not await _copy(call, response, blob, part):
+    if call.request.method == "HEAD" or await _copy(call, response, blob, part):
+        await response.write_eof()
+    elif (transport := call.request.transport) is not None:
         # The promised length cannot be kept; only a cut connection says so now.
-        _LOG.error("blob %s cannot be read to its end", digest)
-        if call.request.transport is not None:
-            call.request.transport.abort()
-    await response.write_eof()
+        transport.abort()
     return response
 
 
@@ -67,20 +66,27 @@ def _wanted(call: Call, blob: Blob, digest: Digest) -> Span | None:
 
 
 async def _copy(call: Call, response: web.StreamResponse, blob: Blob, span: Span) -> bool:
-    """Send a part of a blob, by the kernel where it can; say whether all of it was there."""
+    """Send a part of a blob, by the kernel where it can; say whether all of it went out."""
     transport = call.request.transport
     if transport is None:
-        raise ConnectionResetError("the client is gone")
-    if blob.file is not None and transport.get_extra_info("ssl_object") is None and span.count:
+        return False
+    try:
+        if blob.file is None or transport.get_extra_info("ssl_object") or not span.count:
+            return await _copy_chunks(response, blob, span)
         loop = asyncio.get_running_loop()
         return await loop.sendfile(transport, blob.file, span.start, span.count) == span.count
+    except ConnectionError as e:
+        _LOG.debug("a reader went away: %s", e)
+        return False
+    except StoreError:
+        _LOG.exception("reading a blob")
+        return False
+
+
+async def _copy_chunks(response: web.StreamResponse, blob: Blob, span: Span) -> bool:
     position, end = span.start, span.start + span.count
     while position < end:
-        try:
-            chunk = await blob.read(position, min(_CHUNK, end - position))
-        except StoreError:
-            _LOG.exception("reading a blob")
-            return False
+        chunk = await blob.read(position, min(_CHUNK, end - position))
         if not chunk:
             return False
         await response.write(chunk)

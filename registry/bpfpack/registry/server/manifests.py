@@ -1,5 +1,6 @@
 """Manifests and indexes: kept byte for byte, answered as they came."""
 
+import asyncio
 import json
 from typing import Any, Final
 
@@ -45,7 +46,8 @@ async def put(call: Call) -> web.StreamResponse:
     digest = reference.of(raw) if isinstance(reference, Digest) else Digest.sha256(raw)
     if isinstance(reference, Digest) and digest != reference:
         raise digest_invalid(f"the manifest is {digest}, not {reference}")
-    new = _described(raw, media_type, digest)
+    # Four megabytes of JSON take long enough to keep other clients waiting.
+    new = await asyncio.to_thread(_described, raw, media_type, digest)
     if missing := await call.storage.put_manifest(call.repository, new, tags):
         names = ", ".join(sorted(map(str, missing))[:3])
         raise Fault(404, "MANIFEST_BLOB_UNKNOWN", f"push the blobs first: {names}")

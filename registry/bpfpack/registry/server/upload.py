@@ -88,6 +88,8 @@ class DiskUpload:
                 found = self._digest(digest.algorithm)
                 if found != digest:
                     raise DigestMismatch(f"the upload is {found}, not {digest}")
+                # A write that failed half-way may have left more than was hashed.
+                os.truncate(self.path, self._offset)
                 files.sync_file(self.path)
                 self._finish(digest, self._offset)
         finally:
@@ -96,8 +98,9 @@ class DiskUpload:
     def _digest(self, algorithm: str) -> Digest:
         if algorithm == self._algorithm and self._hashed == self._offset:
             return Digest(algorithm, self._hash.hexdigest())
-        hasher = hashlib.new(algorithm)
+        hasher, left = hashlib.new(algorithm), self._offset
         with self.path.open("rb") as file:
-            while chunk := file.read(_REHASH_CHUNK):
+            while chunk := file.read(min(_REHASH_CHUNK, left)):
                 hasher.update(chunk)
+                left -= len(chunk)
         return Digest(algorithm, hasher.hexdigest())
