@@ -1,0 +1,131 @@
+"""`login` and `logout`: where docker keeps credentials, the way docker keeps them."""
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bpfpack.registry.client import helpers
+from bpfpack.registry.client.credentials import (
+    docker_config,
+    helper_for,
+    load,
+    same_registry,
+    server_name,
+)
+from bpfpack.registry.client.remote import RegistryClient
+from bpfpack.registry.client.settings import Settings
+from bpfpack.registry.client.wire import Credential
+from bpfpack.spec.errors import Denied, StoreError, UsageError
+from bpfpack.spec.reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn:
+    """Where a credential went: a file, or the helper that the file names."""
+
+    registry: str
+    path: Path
+    helper: str | None
+
+
+def login(
+    registry: str, credential: Credential, settings: Settings, environ: Mapping[str, str]
+) -> LoggedIn:
+    """Try a credential, then keep it.
+
+    Raises Denied when the registry does not take it or could not be told safely,
+    TransportError, StoreError, SpecError for what is no registry.
+    """
+    name = Reference(registry, "x").name.removesuffix("/x")
+    with RegistryClient(settings, lookup=lambda _registry, _repository: credential) as client:
+        if not client.origin(Reference(name, "x").api_host).is_private:
+            raise Denied(
+                f"{name} is reached over plain http; a password would be readable"
+            ).with_hint("let the registry serve TLS, or reach it through a loopback tunnel")
+        client.ping(name)
+    path = target(environ)
+    return LoggedIn(registry=name, path=path, helper=_keep(path, name, credential, environ))
+
+
+def logout(registry: str, environ: Mapping[str, str]) -> bool:
+    """Forget the credential for ``registry``; False when there was none.  Raises StoreError."""
+    path = target(environ)
+    config = load(path)
+    if helper := helper_for(config, registry):
+        helpers.erase(helper, server_name(registry), environ)
+    auths = _auths(config)
+    gone = [key for key in auths if same_registry(key, registry)]
+    for key in gone:
+        del auths[key]
+    if gone:
+        write(path, config | {"auths": auths})
+    return bool(gone or helper)
+
+
+def target(environ: Mapping[str, str]) -> Path:
+    """Return the file that `login` writes; raises UsageError without a home."""
+    if named := environ.get("REGISTRY_AUTH_FILE"):
+        return Path(named)
+    if (found := docker_config(environ)) is None:
+        raise UsageError("neither HOME nor DOCKER_CONFIG says where credentials go")
+    return found
+
+
+def write(path: Path, config: Mapping[str, Any]) -> None:
+    """Replace a file, readable by its owner alone, at once and durably; raises StoreError.
+
+    A link is followed, as docker does: people keep this file in a dotfiles repository.
+    """
+    data = json.dumps(config, indent="\t").encode() + b"\n"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        real = Path(os.path.realpath(path))
+        _replace(real, data)
+    except OSError as e:
+        raise StoreError(f"cannot write {path}: {e.strerror}") from e
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _keep(
+    path: Path, registry: str, credential: Credential, environ: Mapping[str, str]
+) -> str | None:
+    """Keep a credential; returns the helper that has it now."""
+    config = load(path)
+    auths = {k: v for k, v in _auths(config).items() if not same_registry(k, registry)}
+    server = server_name(registry)
+    if helper := helper_for(config, registry):
+        helpers.store(helper, server, credential, environ)
+        auths[server] = {}  # docker lists the servers of a helper so
+    else:
+        pair = f"{credential.username}:{credential.secret}".encode()
+        auths[server] = {"auth": base64.b64encode(pair).decode()}
+    write(path, config | {"auths": auths})
+    return helper
+
+
+def _auths(config: Mapping[str, Any]) -> dict[str, Any]:
+    auths = config.get("auths")
+    return dict(auths) if isinstance(auths, dict) else {}

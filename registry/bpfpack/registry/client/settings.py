@@ -1,0 +1,27 @@
+"""How a client behaves; the defaults are those of the command line."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Times are in seconds.
+
+    ``plain_http`` allows HTTP without TLS to hosts that are not loopback; credentials are
+    never sent there.  ``realms`` are host names that may be given credentials as token
+    services although they belong to another domain than the registry.
+    """
+
+    plain_http: bool = False
+    ca_file: Path | None = None
+    realms: frozenset[str] = frozenset()
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+    # For one question with all its retries, redirects and tokens; not for a blob's body.
+    deadline: float = 120.0
+    attempts: int = 5
+    # Of a chunked upload, when the registry refuses the blob in one piece.
+    chunk: int = 16 * 1024 * 1024
+    certificates: Path = field(default=Path("/etc/docker/certs.d"))
+    user_agent: str = "bpfpack"
