@@ -1,0 +1,171 @@
+"""Remove from the local store what nothing names any more: mark, then sweep.
+
+The caller holds the store's lock exclusively, so no writer is between two steps.  A pull
+that runs meanwhile is between *locks*, and is safe because whatever it stored or found
+already there is younger than the grace period.
+"""
+
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from bpfpack.registry.owned import OwnedDir
+from bpfpack.registry.store import attached
+from bpfpack.registry.store.record import RECORD_LIMIT, descriptor_from
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import ContentError, LimitExceeded, NotFound, SpecError, StoreError
+from bpfpack.spec.manifest import Index
+from bpfpack.spec.package import children
+
+if TYPE_CHECKING:
+    from bpfpack.registry.store.disk import DiskStore
+
+#: Seconds that an unnamed blob is kept: longer than a pull takes from one blob to the name.
+GRACE: Final = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """What was removed, or would have been: blobs, and their bytes."""
+
+    digests: tuple[Digest, ...]
+    size: int
+
+
+def prune(store: "DiskStore", root: OwnedDir, *, grace: float, dry_run: bool) -> Pruned:
+    """Sweep what no reference reaches and nobody touched for ``grace`` seconds.
+
+    Raises StoreError and removes nothing when a named package is damaged: what belongs to
+    it is unknown then.
+    """
+    kept, deadline = _reached(store, root), time.time() - grace
+    dead: dict[Digest, int] = {}
+    for digest, modified, size in _blobs(root):
+        if digest not in kept and modified > deadline:
+            kept.add(digest)
+        elif digest not in kept:
+            dead[digest] = size
+    if not dry_run:
+        _sweep_descriptors(root, kept)  # names go before what they name
+        _sweep_blobs(root, dead)
+        _sweep_left_over(root, deadline)
+    return Pruned(digests=tuple(sorted(dead)), size=sum(dead.values()))
+
+
+def _reached(store: "DiskStore", root: OwnedDir) -> set[Digest]:
+    attachments = dict(_attachments(root))
+    todo = [record.descriptor.digest for record in store.records()]
+    named, reached = set(todo), set[Digest]()
+    while todo:
+        digest = todo.pop()
+        if digest in reached:
+            continue
+        reached.add(digest)
+        try:
+            content = store.manifest(digest)
+        except NotFound:  # a child for another platform, or a name whose content is gone
+            continue
+        except (ContentError, SpecError, StoreError) as e:
+            if digest not in named:
+                continue
+            raise StoreError(f"the manifest {digest} is damaged: {e}").with_hint(
+                "pull or build that package again, or `bpfpack rmi` it"
+            ) from e
+        below = [child.digest for child in children(content)]
+        if isinstance(content, Index):
+            todo += below
+        else:
+            reached.update(below)
+        todo += attachments.get(digest, [])
+        todo += _named(root, "referrers", digest.algorithm, digest.encoded).values()
+    return reached
+
+
+def _attachments(root: OwnedDir) -> dict[Digest, list[Digest]]:
+    found: dict[Digest, list[Digest]] = {}
+    for tag, digest in _named(root, "attached").items():
+        if subject := attached.subject_of(tag):
+            found.setdefault(subject, []).append(digest)
+    return found
+
+
+def _named(root: OwnedDir, *names: str) -> dict[str, Digest]:
+    """Return what the descriptor files of a directory name; a damaged one names nothing."""
+    found: dict[str, Digest] = {}
+    with root.below(*names) as directory:
+        for name in directory.names() if directory else ():
+            with suppress(StoreError, LimitExceeded):
+                raw = directory.read(name, RECORD_LIMIT) if directory else None
+                if raw is not None:
+                    found[name] = descriptor_from(raw, name).digest
+    return found
+
+
+def _blobs(root: OwnedDir) -> Iterator[tuple[Digest, float, int]]:
+    for algorithm in _names(root, "blobs"):
+        with root.below("blobs", algorithm) as directory:
+            for name in directory.names() if directory else ():
+                digest, status = _digest(algorithm, name), directory and directory.status(name)
+                if digest and status:
+                    yield digest, status.st_mtime, status.st_size
+
+
+def _digest(algorithm: str, encoded: str) -> Digest | None:
+    """None for a file that is no blob, and so not ours to remove."""
+    try:
+        return Digest(algorithm, encoded)
+    except SpecError:
+        return None
+
+
+def _sweep_blobs(root: OwnedDir, dead: dict[Digest, int]) -> None:
+    for digest in dead:
+        with root.below("blobs", digest.algorithm) as directory:
+            if directory:
+                directory.remove(digest.encoded)
+
+
+def _sweep_descriptors(root: OwnedDir, kept: set[Digest]) -> None:
+    places = [("attached",)] + [
+        ("referrers", algorithm, subject)
+        for algorithm in _names(root, "referrers")
+        for subject in _names(root, "referrers", algorithm)
+    ]
+    for place in places:
+        named = _named(root, *place)
+        with root.below(*place) as directory:
+            for name in directory.names() if directory else ():
+                if directory and named.get(name) not in kept:
+                    directory.remove(name)
+
+
+def _sweep_left_over(root: OwnedDir, deadline: float) -> None:
+    """Remove temporary files of killed writers, and directories with nothing in them."""
+    root.sweep_temporary(deadline)
+    for algorithm in _names(root, "blobs"):
+        # The directory stays: a push fills its file there without holding the lock.
+        with root.below("blobs", algorithm) as directory:
+            if directory:
+                directory.sweep_temporary(deadline)
+    for top in ("refs", "referrers", "attached"):
+        _sweep_tree(root, (top,), deadline)
+
+
+def _sweep_tree(root: OwnedDir, place: tuple[str, ...], deadline: float) -> None:
+    with root.below(*place) as directory:
+        if directory is None:
+            return
+        directory.sweep_temporary(deadline)
+        for name in directory.names():
+            status = directory.status(name)
+            if status is not None and stat.S_ISDIR(status.st_mode):
+                _sweep_tree(root, (*place, name), deadline)
+                directory.remove_child(name)
+
+
+def _names(root: OwnedDir, *names: str) -> list[str]:
+    with root.below(*names) as directory:
+        return directory.names() if directory else []

@@ -1,0 +1,219 @@
+"""Every place that holds content obeys one contract: `Source` to read, `Sink` to write."""
+
+import io
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from bpfpack.registry.store.attached import tag_for
+from bpfpack.registry.store.disk import DiskStore
+from bpfpack.registry.store.memory import MemoryStore
+from bpfpack.spec.bounded import read_exactly
+from bpfpack.spec.content import Sink, Source
+from bpfpack.spec.descriptor import Descriptor
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import (
+    BpfpackError,
+    DigestMismatch,
+    LimitExceeded,
+    NotFound,
+    SizeMismatch,
+)
+from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.manifest import Index, Manifest
+from bpfpack.spec.package import Package
+from tests.kit.packages import (
+    LINUX_AMD64,
+    LINUX_S390X,
+    artifact,
+    fill,
+    index_of,
+    package,
+    signature_image,
+)
+
+NOWHERE = Digest("sha256", "0" * 64)
+
+
+class Place(Source, Sink, Protocol):
+    """Both sides of one repository."""
+
+
+class SourceContract:
+    """What every place that can be read does."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Source:
+        """A source that holds, and nothing else:
+
+        ``1.0`` a package with a referrer and a ``.sig``; ``multi`` an index of it and another.
+        """
+        raise NotImplementedError
+
+    def test_a_tag_and_its_digest_give_the_same_bytes(self, place: Source) -> None:
+        by_tag = place.resolve("1.0")
+        assert by_tag == package().manifest
+        assert place.resolve(by_tag.descriptor.digest).raw == by_tag.raw
+
+    def test_an_index_and_its_children(self, place: Source) -> None:
+        index = place.resolve("multi")
+        assert isinstance(index, Index)
+        child = place.resolve(index.select(LINUX_S390X).digest)
+        assert child == other().manifest
+
+    def test_every_blob_is_the_one_named(self, place: Source) -> None:
+        manifest = place.resolve("1.0")
+        assert isinstance(manifest, Manifest)
+        for want in (manifest.config, *manifest.layers):
+            with place.fetch(want) as stream:
+                assert read_exactly(stream, want, LIMITS.layer) == package().blobs[want.digest]
+
+    def test_what_is_not_there_is_not_found(self, place: Source) -> None:
+        absent = Descriptor(media_type="a/b", digest=NOWHERE, size=1)
+        with pytest.raises(NotFound):
+            place.resolve("2.0")
+        with pytest.raises(NotFound):
+            place.resolve(NOWHERE)
+        with pytest.raises(NotFound), place.fetch(absent) as stream:
+            stream.read(1)
+        assert place.referrers(NOWHERE) == ()
+
+    def test_tags_are_sorted_and_without_attachments(self, place: Source) -> None:
+        assert place.tags() == ("1.0", "multi")
+
+    def test_a_referrer_is_listed_and_readable(self, place: Source) -> None:
+        (found,) = place.referrers(package().manifest.descriptor.digest)
+        assert found.artifact_type == bundle().manifest.artifact_type
+        assert place.resolve(found.digest) == bundle().manifest
+
+    def test_an_attached_tag_is_readable(self, place: Source) -> None:
+        tag = tag_for(package().manifest.descriptor.digest, ".sig")
+        assert place.resolve(tag) == signature().manifest
+
+
+class StoreContract(SourceContract):
+    """What every place that can be written does."""
+
+    def make(self, tmp_path: Path) -> Place:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Source:
+        return filled(self.make(tmp_path))
+
+    @pytest.fixture
+    def empty(self, tmp_path: Path) -> Place:
+        return self.make(tmp_path)
+
+    def test_push_refuses_bytes_with_another_name(self, empty: Place) -> None:
+        want = Descriptor.of(b"right", "a/b")
+        with pytest.raises(DigestMismatch):
+            empty.push(want, io.BytesIO(b"wrong"))
+        assert not empty.has(want)
+        with pytest.raises(NotFound), empty.fetch(want) as stream:
+            stream.read(1)
+
+    @pytest.mark.parametrize("data", [b"righ", b"rightt", b""])
+    def test_push_refuses_another_length(self, empty: Place, data: bytes) -> None:
+        want = Descriptor.of(b"right", "a/b")
+        with pytest.raises(SizeMismatch):
+            empty.push(want, io.BytesIO(data))
+        assert not empty.has(want)
+
+    def test_push_refuses_more_than_any_layer_may_weigh(self, empty: Place) -> None:
+        with pytest.raises(LimitExceeded):
+            empty.push(
+                Descriptor(media_type="a/b", digest=NOWHERE, size=LIMITS.layer + 1), io.BytesIO()
+            )
+
+    def test_a_manifest_needs_its_blobs(self, empty: Place) -> None:
+        with pytest.raises(BpfpackError):
+            empty.put(package().manifest, "1.0")
+        with pytest.raises(NotFound):
+            empty.resolve("1.0")
+
+    def test_a_tag_moves(self, empty: Place) -> None:
+        fill(empty, package(), "1.0")
+        fill(empty, other(), "1.0")
+        assert empty.resolve("1.0") == other().manifest
+        assert empty.resolve(package().manifest.descriptor.digest) == package().manifest
+
+    def test_sha512_content(self, empty: Place) -> None:
+        digest = Digest("sha512", "0" * 128).of(b"data")
+        want = Descriptor(media_type="a/b", digest=digest, size=4)
+        empty.push(want, io.BytesIO(b"data"))
+        assert empty.has(want)
+        with empty.fetch(want) as stream:
+            assert read_exactly(stream, want, 4) == b"data"
+
+    def test_a_referrer_may_come_before_its_subject(self, empty: Place) -> None:
+        fill(empty, bundle())
+        assert len(empty.referrers(package().manifest.descriptor.digest)) == 1
+
+
+class LocalContract(StoreContract):
+    """What the places without a network do beyond that."""
+
+    def test_signatures_of_one_digest_are_joined(self, empty: Place) -> None:
+        tag = tag_for(package().manifest.descriptor.digest, ".sig")
+        fill(empty, signature_image((b"payload", "first")), tag)
+        fill(empty, signature_image((b"payload", "second")), tag)
+        both = empty.resolve(tag)
+        assert isinstance(both, Manifest)
+        values = [layer.annotations for layer in both.layers]
+        assert [v["dev.cosignproject.cosign/signature"] for v in values] == ["second", "first"]
+
+    def test_a_flood_of_signatures_is_replaced_by_the_next(self, empty: Place) -> None:
+        tag = tag_for(package().manifest.descriptor.digest, ".sig")
+        fill(
+            empty,
+            signature_image(*((b"p", str(i)) for i in range(LIMITS.signature_candidates))),
+            tag,
+        )
+        fill(empty, signature(), tag)
+        assert empty.resolve(tag) == signature().manifest
+
+
+class TestMemory(LocalContract):
+    def make(self, tmp_path: Path) -> Place:
+        return MemoryStore()
+
+
+class TestDisk(LocalContract):
+    def make(self, tmp_path: Path) -> Place:
+        return DiskStore(tmp_path / "store").repository("ghcr.io/x/tiny")
+
+    def test_attachments_and_referrers_are_those_of_every_repository(self, tmp_path: Path) -> None:
+        filled(self.make(tmp_path))
+        elsewhere = DiskStore(tmp_path / "store").repository("localhost:5000/y")
+        digest = package().manifest.descriptor.digest
+        assert elsewhere.resolve(tag_for(digest, ".sig")) == signature().manifest
+        assert len(elsewhere.referrers(digest)) == 1
+        with pytest.raises(NotFound):
+            elsewhere.resolve("1.0")
+
+
+def other() -> Package:
+    """The package for the other platform."""
+    return package("other")
+
+
+def bundle() -> Package:
+    """A referrer of `package`."""
+    return artifact(b"bundle", subject=package().manifest.descriptor)
+
+
+def signature() -> Package:
+    """An attached signature of `package`."""
+    return signature_image((b"payload", "c2ln"))
+
+
+def filled(place: Place) -> Place:
+    """Put there what `SourceContract` expects."""
+    fill(place, package(), "1.0")
+    fill(place, other())
+    place.put(index_of({LINUX_AMD64: package().manifest, LINUX_S390X: other().manifest}), "multi")
+    fill(place, bundle())
+    fill(place, signature(), tag_for(package().manifest.descriptor.digest, ".sig"))
+    return place
