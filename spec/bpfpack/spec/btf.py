@@ -378,7 +378,7 @@ class _Speller:
 
     def _qualified(self, word: str, target: int, declarator: str, depth: int) -> str:
         if self._btf.kind(target) is Ptr:
-            gap = " " if declarator and declarator[0] not in "[()" else ""
+            gap = "" if declarator[:1] in ("", "[", ")") else " "
             return self.spell(target, f"{word}{gap}{declarator}", depth)
         return f"{word} {self.spell(target, declarator, depth)}"
 

@@ -223,7 +223,7 @@ def _check_extents(headers: list[tuple[int, ...]], table: tuple[int, int], lengt
         if offset + size > length:
             raise SpecError("outside the file", path=("elf", f"section {index}"))
         extents.append((offset, offset + size, f"section {index}"))
-    extents.sort()
+    extents.sort(key=lambda e: (e[0], -e[1]))
     for (_, end, before), (start, _, name) in pairwise(extents):
         if start < end:
             raise SpecError(f"overlaps the {before}", path=("elf", name))

@@ -75,22 +75,9 @@ def size_of(btf: Btf, type_id: int) -> int:
     raise LimitExceeded("array nested too deep", path=(".BTF", f"type {type_id}"))
 
 
-def align_of(btf: Btf, type_id: int, depth: int = 0) -> int:
+def align_of(btf: Btf, type_id: int) -> int:
     """Return the alignment in bytes; 1 for a packed struct, as far as its layout shows."""
-    if depth > LIMITS.btf_resolve_depth:
-        raise LimitExceeded("type nested too deep", path=(".BTF", f"type {type_id}"))
-    type_id, found = resolve(btf, type_id)
-    match found:
-        case Ptr():
-            return POINTER_SIZE
-        case Int() | Float() | Enum() | Enum64():
-            return found.size & -found.size
-        case Array(element):
-            return align_of(btf, element, depth + 1)
-        case Struct() | Union():
-            return _aggregate_align(btf, found, depth)
-        case _:
-            raise SpecError(f"{_what(found)} has no alignment", path=(".BTF", f"type {type_id}"))
+    return _align(btf, type_id, {}, 0)
 
 
 def members(btf: Btf, type_id: int) -> tuple[FlatMember, ...]:
@@ -101,9 +88,9 @@ def members(btf: Btf, type_id: int) -> tuple[FlatMember, ...]:
     type_id, found = resolve(btf, type_id)
     if not isinstance(found, Struct | Union):
         raise SpecError(f"{_what(found)} has no members", path=(".BTF", f"type {type_id}"))
-    flat: dict[str, FlatMember] = {}
-    _flatten(btf, (type_id, found), 0, flat, 0)
-    return tuple(flat.values())
+    flattener = _Flattener(btf)
+    flattener.add(type_id, found, 0, 0)
+    return tuple(flattener.found.values())
 
 
 def array_of(btf: Btf, type_id: int) -> tuple[int, tuple[int, ...]]:
@@ -121,41 +108,62 @@ def array_of(btf: Btf, type_id: int) -> tuple[int, tuple[int, ...]]:
     raise LimitExceeded("array nested too deep", path=(".BTF", f"type {resolved}"))
 
 
-def _aggregate_align(btf: Btf, found: Struct | Union, depth: int) -> int:
-    most = 1
-    for member in found.members:
-        align = align_of(btf, member.type_id, depth + 1)
-        if not member.bit_size and member.bit_offset % (8 * align):
-            return 1
-        most = max(most, align)
-    return 1 if found.size % most else most
-
-
-def _flatten(
-    btf: Btf,
-    aggregate: tuple[int, Struct | Union],
-    base: int,
-    flat: dict[str, FlatMember],
-    depth: int,
-) -> None:
-    owner, found = aggregate
+def _align(btf: Btf, type_id: int, known: dict[int, int], depth: int) -> int:
+    """Return an alignment; ``known`` keeps types that fan out from being asked again."""
     if depth > LIMITS.btf_resolve_depth:
-        raise LimitExceeded("type nested too deep", path=(".BTF", f"type {owner}"))
-    for component, member in enumerate(found.members):
-        inner, kind = resolve(btf, member.type_id)
-        if not member.name:
+        raise LimitExceeded("type nested too deep", path=(".BTF", f"type {type_id}"))
+    type_id, found = resolve(btf, type_id)
+    if type_id not in known:
+        match found:
+            case Ptr():
+                known[type_id] = POINTER_SIZE
+            case Int() | Float() | Enum() | Enum64():
+                known[type_id] = found.size & -found.size
+            case Array(element):
+                known[type_id] = _align(btf, element, known, depth + 1)
+            case Struct() | Union():
+                known[type_id] = _aggregate_align(btf, found, known, depth)
+            case _:
+                raise SpecError(
+                    f"{_what(found)} has no alignment", path=(".BTF", f"type {type_id}")
+                )
+    return known[type_id]
+
+
+def _aggregate_align(btf: Btf, found: Struct | Union, known: dict[int, int], depth: int) -> int:
+    most, packed = 1, False
+    for member in found.members:
+        align = _align(btf, member.type_id, known, depth + 1)
+        packed = packed or (not member.bit_size and member.bit_offset % (8 * align) != 0)
+        most = max(most, align)
+    return 1 if packed or found.size % most else most
+
+
+class _Flattener:
+    """Collects members by name, through anonymous ones, within bounds."""
+
+    def __init__(self, btf: Btf) -> None:
+        self._btf, self._seen = btf, 0
+        self.found: dict[str, FlatMember] = {}
+
+    def add(self, owner: int, aggregate: Struct | Union, base: int, depth: int) -> None:
+        """Add the members of ``aggregate``, which lies ``base`` bits into the outermost."""
+        self._seen += len(aggregate.members)
+        if depth > LIMITS.btf_resolve_depth or self._seen > LIMITS.btf_members:
+            raise LimitExceeded("type nested too deep", path=(".BTF", f"type {owner}"))
+        for component, member in enumerate(aggregate.members):
+            inner, kind = resolve(self._btf, member.type_id)
+            if member.name:
+                if member.name in self.found:
+                    path = (_what(aggregate), member.name)
+                    raise SpecError("two members of this name", path=path)
+                offset, bits = _bits(member, kind)
+                self.found[member.name] = FlatMember(
+                    member.name, member.type_id, base + offset, bits, owner, component
+                )
             # An unnamed bit-field is padding.
-            if isinstance(kind, Struct | Union):
-                _flatten(btf, (inner, kind), base + member.bit_offset, flat, depth + 1)
-            continue
-        if member.name in flat:
-            raise SpecError("two members of this name", path=(_what(found), member.name))
-        if len(flat) >= LIMITS.fields:
-            raise LimitExceeded(f"more than {LIMITS.fields} members", path=(_what(found),))
-        offset, bits = _bits(member, kind)
-        flat[member.name] = FlatMember(
-            member.name, member.type_id, base + offset, bits, owner, component
-        )
+            elif isinstance(kind, Struct | Union):
+                self.add(inner, kind, base + member.bit_offset, depth + 1)
 
 
 def _bits(member: Member, kind: BtfType) -> tuple[int, int]:

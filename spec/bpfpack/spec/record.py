@@ -185,9 +185,16 @@ class _Builder:
                 raise SpecError("flexible array that is not the last", path=each.path)
         return found
 
+    def _bound(self, place: _Place) -> None:
+        # Structs without members count too: there can be a great many in few bytes.
+        self._count += 1
+        if self._count > LIMITS.fields:
+            raise LimitExceeded(f"more than {LIMITS.fields} fields", path=place.path)
+
     def _members(self, place: _Place) -> Iterator[Field]:
         if len(place.path) > LIMITS.btf_resolve_depth:
             raise LimitExceeded("nested too deep", path=place.path)
+        self._bound(place)
         for member in members(self._btf, place.type_id):
             yield from self._member(
                 _Place(
@@ -201,6 +208,7 @@ class _Builder:
             )
 
     def _member(self, place: _Place) -> Iterator[Field]:
+        self._bound(place)
         display = self._display.get(place.key, _PLAIN)
         self._used.add(place.key)
         if display.hidden or _is_padding(place.path[-1]):
@@ -237,9 +245,6 @@ class _Builder:
             )
 
     def _leaf(self, place: _Place, display: FieldDisplay, told: str | None) -> Field:
-        self._count += 1
-        if self._count > LIMITS.fields:
-            raise LimitExceeded(f"more than {LIMITS.fields} fields")
         element, dimensions = array_of(self._btf, place.type_id)
         _, kind = resolve(self._btf, element)
         base, size, dimensions = _shape(kind, size_of(self._btf, element), dimensions, told)
