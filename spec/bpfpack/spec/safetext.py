@@ -9,6 +9,7 @@ A backslash is left as it is: the result is for eyes, not for parsing.
 
 import re
 import unicodedata
+from json.encoder import encode_basestring
 from typing import Final
 
 #: Longest text that `printable` shows unless told otherwise, in characters.
@@ -44,6 +45,18 @@ def printable(text: str | bytes | bytearray | memoryview, limit: int = SHOWN) ->
     return cut if len(cut) <= limit else cut[: max(limit - 1, 0)] + "…"[:limit]
 
 
+def json_string(text: str) -> str:
+    """Return ``text`` as a JSON string that is safe to show, whatever is in it.
+
+    >>> json_string('say "hi"\x1b\u202e')
+    '"say \\\\"hi\\\\"\\\\u001b\\\\u202e"'
+    """
+    quoted = encode_basestring(text)
+    if quoted.isascii() and quoted.isprintable():
+        return quoted
+    return _UNSAFE.sub(_json_escape, quoted)
+
+
 def width(text: str) -> int:
     """The columns that printable ``text`` takes on a terminal.
 
@@ -76,6 +89,15 @@ def _escape(match: re.Match[str]) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    # RFC 8259, section 7: beyond the basic plane as a surrogate pair.
+    code -= 0x10000
+    return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
 
 
 def _columns(c: str) -> int:

@@ -1,0 +1,246 @@
+"""From batches to bytes: the boundary that every event engine implements.
+
+This is the plain implementation, and the reference for any faster one.  `values` says
+what each kind of field becomes.
+
+*json*: one object a line, UTF-8.  Members keep their names and nesting; hidden ones are
+left out.  ``output`` comes first when there is more than one output (``_output`` where an
+event has a member of that name).  What could disturb a terminal is written as ``\\uNNNN``.
+*csv*: RFC 4180 (but a line ends with a newline alone) with a header of dotted names; values
+as in JSON, a list as its JSON text, null as nothing; several types share one header.
+*table*: aligned columns, a block for each type.  Tables and CSV never contain control
+characters: those in text become ``\\xNN``.  *raw*: the bytes of the records, one after the
+other, nothing between.
+
+A record of no known type is one line too: ``{"unknown":"<hex>"}`` in JSON, "?" and the
+digits in a table; CSV has no column for it and leaves all cells empty.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, get_args
+
+from bpfpack.runner.events.batch import Batch
+from bpfpack.runner.events.clock import SystemClock, WallClock
+from bpfpack.runner.events.jsonlines import JsonRow, dump
+from bpfpack.runner.events.rows import Column, Rows
+from bpfpack.runner.events.selector import Selector
+from bpfpack.runner.events.table import Columns
+from bpfpack.spec.record import RecordLayout
+from bpfpack.spec.safetext import fit, json_string, printable
+
+OutputFormat = Literal["table", "json", "csv", "raw"]
+OUTPUT_FORMATS: Final[tuple[str, ...]] = get_args(OutputFormat)
+#: Bytes of a record of no known type that a table shows.
+_GLIMPSE: Final = 64
+
+
+class Formatter(Protocol):
+    """Turns the batches of one output into bytes."""
+
+    def header(self) -> bytes | None:
+        """What stands before the first event, and again after another output's events."""
+        ...
+
+    def format(self, batch: Batch) -> bytes:
+        """The output for a batch, whole lines; never raises for the contents of a record."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordType:
+    """One type that an output carries; ``when`` is its value of the discriminator."""
+
+    layout: RecordLayout
+    when: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventOutput:
+    """What a formatter knows of its output.
+
+    ``discriminator`` is the dotted name of the member that tells several types apart;
+    without one their sizes do.  ``alone`` is False when there are other outputs.
+    """
+
+    name: str
+    types: tuple[RecordType, ...]
+    discriminator: str | None = None
+    alone: bool = True
+
+
+def make_formatter(
+    shape: OutputFormat,
+    output: EventOutput,
+    *,
+    terminal: int | None = None,
+    clock: WallClock | None = None,
+) -> Formatter:
+    """Return the reference formatter; ``terminal`` is the width to cut table lines at."""
+    if shape == "raw":
+        return RawFormatter()
+    known = _Known(output, clock or SystemClock())
+    match shape:
+        case "json":
+            return JsonFormatter(known)
+        case "csv":
+            return CsvFormatter(known)
+        case _:
+            return TableFormatter(known, terminal)
+
+
+class _Known:
+    """An output compiled: the rows of each type, and which record is of which."""
+
+    def __init__(self, output: EventOutput, clock: WallClock) -> None:
+        self.output, self.clock = output, clock
+        self.rows = [Rows(t.layout, clock) for t in output.types]
+        self.select = Selector([(t.layout, t.when) for t in output.types], output.discriminator)
+
+
+class JsonFormatter:
+    """JSON lines."""
+
+    def __init__(self, known: _Known) -> None:
+        self._known = known
+        self._first = "" if known.output.alone else _tag(known)
+        self._rows = [JsonRow(rows.columns, self._first) for rows in known.rows]
+
+    def header(self) -> bytes | None:
+        """None: every line stands alone."""
+        return None
+
+    def format(self, batch: Batch) -> bytes:
+        """See `Formatter`."""
+        known, memory, lines = self._known, batch.memory, []
+        known.clock.refresh()
+        for offset, length in batch.records:
+            index = known.select(memory, offset, length)
+            if index is None:
+                lines.append(self._unknown(memory[offset : offset + length]))
+            else:
+                lines.append(self._rows[index](known.rows[index].read(memory, offset, length)))
+        lines.append("")
+        return "\n".join(lines).encode()
+
+    def _unknown(self, record: memoryview) -> str:
+        first = f"{self._first}," if self._first else ""
+        return f'{{{first}"unknown":"{record.hex()}"}}'
+
+
+def _tag(known: _Known) -> str:
+    taken = any(c.field.path[0] == "output" for rows in known.rows for c in rows.columns)
+    return f"{json_string('_output' if taken else 'output')}:{json_string(known.output.name)}"
+
+
+class CsvFormatter:
+    """Comma-separated values; the columns of several types are put together."""
+
+    def __init__(self, known: _Known) -> None:
+        self._known = known
+        names = dict.fromkeys(c.field.name for rows in known.rows for c in rows.columns)
+        self._places = [
+            [list(names).index(c.field.name) for c in rows.columns] for rows in known.rows
+        ]
+        self._names = list(names)
+
+    def header(self) -> bytes | None:
+        """The line of dotted names."""
+        return (",".join(_quoted(printable(name)) for name in self._names) + "\n").encode()
+
+    def format(self, batch: Batch) -> bytes:
+        """See `Formatter`."""
+        known, memory, lines = self._known, batch.memory, []
+        known.clock.refresh()
+        for offset, length in batch.records:
+            cells = [""] * len(self._names)
+            index = known.select(memory, offset, length)
+            if index is not None:
+                rows = known.rows[index]
+                raws = rows.read(memory, offset, length)
+                for place, column, raw in zip(self._places[index], rows.columns, raws, strict=True):
+                    cells[place] = _csv_cell(column, raw)
+            lines.append(",".join(cells))
+        lines.append("")
+        return "\n".join(lines).encode()
+
+
+def _csv_cell(column: Column, raw: Any) -> str:
+    if raw is None:
+        return ""
+    value = raw if column.value is None else column.value(raw)
+    if isinstance(value, str):
+        return _quoted(printable(value))
+    return "" if value is None else _quoted(dump(value))
+
+
+def _quoted(text: str) -> str:
+    if "," in text or '"' in text:
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+class TableFormatter:
+    """Aligned columns; a block, with a header of its own, whenever the type changes."""
+
+    def __init__(self, known: _Known, terminal: int | None) -> None:
+        self._known, self._terminal = known, terminal
+        self._blocks = [Columns(rows.columns, terminal) for rows in known.rows]
+        self._shown: int | None = None
+
+    def header(self) -> bytes | None:
+        """The output's name when there are others, and the titles when there is one type."""
+        name = [] if self._known.output.alone else [printable(self._known.output.name) + ":"]
+        self._shown = None
+        if len(self._blocks) == 1:
+            self._shown = 0
+            name.append(self._blocks[0].header())
+        return ("\n".join(name) + "\n").encode() if name else None
+
+    def format(self, batch: Batch) -> bytes:
+        """See `Formatter`."""
+        known, memory, lines = self._known, batch.memory, list[str]()
+        known.clock.refresh()
+        for offset, length in batch.records:
+            index = known.select(memory, offset, length)
+            if index is None:
+                lines.append(self._unknown(memory[offset : offset + length]))
+                continue
+            if index != self._shown:
+                lines.extend(self._begin(index))
+            rows = known.rows[index]
+            lines.append(
+                self._blocks[index].line(cells(rows.columns, rows.read(memory, offset, length)))
+            )
+        lines.append("")
+        return "\n".join(lines).encode()
+
+    def _begin(self, index: int) -> list[str]:
+        first = self._shown is None
+        self._shown = index
+        title = self._blocks[index].header()
+        return [title] if first else ["", title]
+
+    def _unknown(self, record: memoryview) -> str:
+        more = "…" if len(record) > _GLIMPSE else ""
+        text = f"? {record[:_GLIMPSE].hex()}{more}"
+        return text if self._terminal is None else fit(text, self._terminal)
+
+
+def cells(columns: Sequence[Column], raws: Sequence[Any]) -> list[str]:
+    """The texts of a row; nothing for a missing value."""
+    return [
+        "" if raw is None else column.text(raw) for column, raw in zip(columns, raws, strict=True)
+    ]
+
+
+class RawFormatter:
+    """The bytes as they came."""
+
+    def header(self) -> bytes | None:
+        """None."""
+        return None
+
+    def format(self, batch: Batch) -> bytes:
+        """See `Formatter`."""
+        return b"".join(batch.memory[offset : offset + length] for offset, length in batch.records)

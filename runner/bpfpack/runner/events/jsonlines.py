@@ -1,0 +1,110 @@
+"""A row of raw values as JSON text, by a template made once for each type."""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeAlias
+
+from bpfpack.runner.events.rows import Column
+from bpfpack.runner.events.values import Value
+from bpfpack.spec.errors import SpecError
+from bpfpack.spec.record import Field
+from bpfpack.spec.safetext import json_string
+
+_SUBSCRIPTED: Final = re.compile(r"(.*?)((?:\[\d+\])+)", re.DOTALL)
+#: Members by name, elements by index; a leaf is the index of its column.
+_Tree: TypeAlias = dict[str | int, "_Tree | int"]
+
+
+def dump(value: Value) -> str:
+    """A value as JSON that is safe to show.
+
+    >>> dump([1, True, None, 2.5, float("nan"), "a"])
+    '[1,true,null,2.5,null,"a"]'
+    """
+    match value:
+        case str():
+            return json_string(value)
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case float():
+            return repr(value) if math.isfinite(value) else "null"
+        case list():
+            return "[" + ",".join(map(dump, value)) + "]"
+    return str(value)
+
+
+class JsonRow:
+    """Turns the raw values of one type's columns into an object.
+
+    ``first`` are members that come before them, as JSON text.  Raises SpecError for names
+    that cannot stand in one object.
+    """
+
+    def __init__(self, columns: Sequence[Column], first: str = "") -> None:
+        self._values = [c.value for c in columns]
+        tree: _Tree = {}
+        for index, column in enumerate(columns):
+            _plant(tree, column.field, index)
+        if list(_leaves(tree)) != list(range(len(columns))):
+            raise SpecError("members of one struct do not stand together")
+        members = [m for m in (first.replace("%", "%%"), _members(tree)) if m]
+        self._template = "{" + ",".join(members) + "}"
+
+    def __call__(self, raws: Sequence[Any]) -> str:
+        """The object; a missing value is null."""
+        return self._template % tuple(
+            [
+                "null" if raw is None else raw if value is None else dump(value(raw))
+                for value, raw in zip(self._values, raws, strict=True)
+            ]
+        )
+
+
+def _steps(path: Sequence[str]) -> list[str | int]:
+    """Split a path, "a[1]" being a member and a place in its list."""
+    steps: list[str | int] = []
+    for part in path:
+        found = _SUBSCRIPTED.fullmatch(part)
+        steps.append(found[1] if found else part)
+        if found:
+            steps.extend(int(n) for n in found[2][1:-1].split("]["))
+    return steps
+
+
+def _plant(tree: _Tree, field: Field, index: int) -> None:
+    *way, last = _steps(field.path)
+    for step in way:
+        inside = tree.setdefault(step, {})
+        if isinstance(inside, int):
+            raise SpecError("two members of this name", path=field.path)
+        tree = inside
+    if last in tree:
+        raise SpecError("two members of this name", path=field.path)
+    tree[last] = index
+
+
+def _leaves(tree: _Tree) -> Iterator[int]:
+    for inside in tree.values():
+        if isinstance(inside, int):
+            yield inside
+        else:
+            yield from _leaves(inside)
+
+
+def _members(tree: _Tree) -> str:
+    return ",".join(f"{_key(name)}:{_template(inside)}" for name, inside in tree.items())
+
+
+def _template(inside: "_Tree | int") -> str:
+    if isinstance(inside, int):
+        return "%s"
+    if all(isinstance(step, int) for step in inside):
+        return "[" + ",".join(_template(one) for one in inside.values()) + "]"
+    return "{" + _members(inside) + "}"
+
+
+def _key(name: str | int) -> str:
+    return json_string(str(name)).replace("%", "%%")

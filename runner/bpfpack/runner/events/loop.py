@@ -1,0 +1,266 @@
+"""The event loop: sources and samplers in, bytes to a sink, until something ends it.
+
+Waiting follows one rule.  Idle, it sleeps in epoll and shows an event as soon as it comes.
+After two wake-ups within 5 ms it drains, sleeps 3 ms, and drains again until a pass finds
+nothing, so that a busy buffer costs a few hundred wake-ups a second, not one for each event.
+
+Ending, in this order: ``detach`` is called, so that no more comes; what is left is
+drained and shown; a sink that takes nothing for 100 ms is given up, and what it did not
+take is counted.
+"""
+
+import contextlib
+import select
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from bpfpack.runner.events.batch import Batch, Source
+from bpfpack.runner.events.formatter import Formatter
+from bpfpack.runner.events.sink import Sink
+from bpfpack.runner.events.stop import StopReason, StopSignals
+
+Reason = Literal["timeout", "max-events", "closed-pipe"] | StopReason
+
+#: Records taken at once: bounds the memory of a batch and its output.
+_BATCH: Final = 4096
+_CLOSE_WAKEUPS: Final = 0.005
+_PAUSE: Final = 0.003
+#: Seconds without progress after which a sink is given up once the run has ended.
+_GRACE: Final = 0.1
+#: Seconds for counting what a reader that has stopped will never see.
+_COUNTING: Final = 0.05
+#: Seconds for draining after the end, should somebody still produce.
+_LAST_DRAIN: Final = 1.0
+
+
+class Sampler(Protocol):
+    """A map that is read from time to time; a sample is output that is ready to print."""
+
+    def sample(self) -> bytes:
+        """Read the map once; empty when there is nothing to show."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stream:
+    """A source of events and what formats them."""
+
+    source: Source
+    formatter: Formatter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampled:
+    """A sampler, read every ``interval`` seconds and once at the end; None: only then."""
+
+    sampler: Sampler
+    interval: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run went.
+
+    ``events`` are the records taken (samples, when there is no stream), ``lost`` those that
+    never came: exact, or None where nobody could count them.  ``dropped`` lines (bytes, for
+    raw output) were formatted but not taken by the reader.  ``fill`` is the largest share
+    of a kernel buffer seen in use.
+    """
+
+    reason: Reason
+    events: int
+    lost: int | None
+    dropped: int
+    fill: float | None = None
+
+    def summary(self) -> str:
+        """One line for stderr.
+
+        >>> Result(reason="timeout", events=3, lost=None, dropped=0, fill=0.95).summary()
+        '3 events, loss unknown (possible: a buffer was 95% full)'
+        >>> Result(reason="sigint", events=1, lost=0, dropped=2).summary()
+        '1 event, 0 lost, 2 not written: the reader had stopped'
+        """
+        parts = [f"{self.events} event{'' if self.events == 1 else 's'}"]
+        if self.lost is not None:
+            parts.append(f"{self.lost} lost")
+        elif self.fill is not None and self.fill > 0.9:
+            parts.append(f"loss unknown (possible: a buffer was {self.fill:.0%} full)")
+        else:
+            parts.append("loss unknown")
+        if self.dropped:
+            parts.append(f"{self.dropped} not written: the reader had stopped")
+        return ", ".join(parts)
+
+
+class Loop:
+    """One run; `run` is called once.
+
+    ``timeout`` is in seconds from the start of `run`; ``max_events`` is exact.  The caller
+    owns everything it passes in and closes it, the sink included.
+    """
+
+    def __init__(
+        self,
+        *,
+        streams: Sequence[Stream],
+        samplers: Sequence[Sampled],
+        sink: Sink,
+        stop: StopSignals,
+        detach: Callable[[], None],
+        timeout: float | None = None,
+        max_events: int | None = None,
+    ) -> None:
+        self._streams, self._sink, self._stop, self._detach = streams, sink, stop, detach
+        self._samplers = samplers
+        self._timeout, self._max_events = timeout, max_events
+        self._deadline: float | None = None
+        self._due: list[float | None] = []
+        self._events = 0
+        self._discarded = 0
+        self._lost = 0
+        self._all_counted = True
+        self._fill: float | None = None
+        self._shown: Formatter | None = None
+
+    def run(self) -> Result:
+        """Show events until a signal, the timeout, the last event or the reader ends it."""
+        now = time.monotonic()
+        self._deadline = None if self._timeout is None else now + self._timeout
+        self._due = [None if s.interval is None else now + s.interval for s in self._samplers]
+        if len(self._streams) == 1:
+            self._announce(self._streams[0].formatter)
+        with select.epoll() as waiting:
+            self._register(waiting)
+            reason = self._until_reason(waiting)
+        self._detach()
+        if reason != "closed-pipe":
+            self._show_rest(exact=reason == "max-events")
+        return Result(
+            reason=reason,
+            events=self._events,
+            lost=self._lost if self._all_counted else None,
+            dropped=self._sink.dropped + self._discarded,
+            fill=self._fill,
+        )
+
+    def _register(self, waiting: select.epoll) -> None:
+        waiting.register(self._stop.fd, select.EPOLLIN)
+        for stream in self._streams:
+            waiting.register(stream.source.fd, select.EPOLLIN)
+        # A regular file cannot be watched, and does not go away.
+        with contextlib.suppress(PermissionError):
+            # No event asked for: that the reader went away is told all the same.
+            waiting.register(self._sink.fd, 0)
+
+    def _until_reason(self, waiting: select.epoll) -> Reason:
+        woken, busy = float("-inf"), False
+        while (reason := self._reason()) is None:
+            took = self._pass()
+            full = took >= _BATCH
+            if (not full or self._sink.due) and not self._sink.flush(self._deadline):
+                continue
+            if not took:
+                self._sleep(waiting)
+                now = time.monotonic()
+                busy, woken = now - woken < _CLOSE_WAKEUPS, now
+            elif busy and not full:
+                select.select([self._stop.fd], [], [], _PAUSE)
+        return reason
+
+    def _reason(self) -> Reason | None:
+        if self._stop.reason is not None:
+            return self._stop.reason
+        if self._sink.closed:
+            return "closed-pipe"
+        if self._left() <= 0:
+            return "max-events"
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return "timeout"
+        return None
+
+    def _left(self) -> float:
+        return float("inf") if self._max_events is None else self._max_events - self._events
+
+    def _pass(self) -> int:
+        """Take one batch of each source and each sample that is due; return how many."""
+        took = 0
+        for stream in self._streams:
+            took += self._take(stream)
+        now = time.monotonic()
+        for i, sampled in enumerate(self._samplers):
+            due = self._due[i]
+            if due is not None and now >= due and self._left() > 0:
+                self._sample(sampled.sampler)
+                # From now, not from when it was due: a slow reader gets no burst.
+                self._due[i] = now + (sampled.interval or 0)
+        return took
+
+    def _take(self, stream: Stream) -> int:
+        most = int(min(_BATCH, self._left()))
+        batch = stream.source.drain(most) if most > 0 else None
+        if batch is None:
+            return 0
+        self._account(batch)
+        if batch.records:
+            self._announce(stream.formatter)
+            self._sink.write(stream.formatter.format(batch))
+        return len(batch.records)
+
+    def _account(self, batch: Batch) -> None:
+        self._events += len(batch.records)
+        if batch.lost is None:
+            self._all_counted = False
+        else:
+            self._lost += batch.lost
+        if batch.fill is not None:
+            self._fill = max(batch.fill, self._fill or 0.0)
+
+    def _announce(self, formatter: Formatter) -> None:
+        """Print the header of a block when the output changes."""
+        if formatter is self._shown:
+            return
+        header = formatter.header()
+        if header is not None:
+            self._sink.write(b"\n" + header if self._shown is not None else header)
+        self._shown = formatter
+
+    def _sample(self, sampler: Sampler) -> None:
+        text = sampler.sample()
+        self._sink.write(text)
+        if text and not self._streams:
+            self._events += 1
+
+    def _sleep(self, waiting: select.epoll) -> None:
+        times = [due for due in (self._deadline, *self._due) if due is not None]
+        left = max(0.0, min(times) - time.monotonic()) if times else None
+        for fd, _ in waiting.poll(left):
+            if fd == self._sink.fd:
+                self._sink.closed = True
+
+    def _show_rest(self, *, exact: bool) -> None:
+        """Print what is left after the end; give up a reader that takes nothing."""
+        until = time.monotonic() + _LAST_DRAIN
+        moving = self._sink.finish(_GRACE)
+        while moving and not exact and time.monotonic() < until:
+            if not sum(self._take(stream) for stream in self._streams):
+                break
+            moving = self._sink.finish(_GRACE)
+        if moving:
+            for sampled in self._samplers:
+                if self._left() > 0 or self._streams:
+                    self._sample(sampled.sampler)
+            moving = self._sink.finish(_GRACE)
+        if not moving:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        self._sink.drop()
+        until = time.monotonic() + _COUNTING
+        for stream in self._streams:
+            while time.monotonic() < until and (batch := stream.source.drain(_BATCH)):
+                self._account(batch)
+                sizes = [length for _, length in batch.records]
+                self._discarded += len(sizes) if self._sink.lines else sum(sizes)

@@ -1,0 +1,45 @@
+"""Aligned columns for a terminal or a log."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from bpfpack.runner.events.rows import Column
+from bpfpack.spec.safetext import fit, printable, width
+
+#: Columns that no cell may make wider, so that one long path does not spread the rest.
+_WIDEST: Final = 64
+
+
+class Columns:
+    """Widths that begin with what the type suggests and grow with what is seen.
+
+    Numbers stand right, the rest left; the last column is not padded.  Lines are cut at
+    ``terminal`` columns when that is given.
+    """
+
+    def __init__(self, columns: Sequence[Column], terminal: int | None) -> None:
+        self._titles = [printable(c.field.title.upper(), _WIDEST) for c in columns]
+        self._widths = [
+            max(width(title), c.width) for title, c in zip(self._titles, columns, strict=True)
+        ]
+        self._right = [c.right for c in columns]
+        self._terminal = terminal
+
+    def header(self) -> str:
+        """The line of titles."""
+        return self.line(self._titles)
+
+    def line(self, cells: Sequence[str]) -> str:
+        """One aligned line, without its newline."""
+        padded = []
+        last = len(cells) - 1
+        for i, cell in enumerate(cells):
+            space = self._widths[i] - width(cell)
+            if space < 0 and self._widths[i] < _WIDEST:
+                self._widths[i] = min(width(cell), _WIDEST)
+            if space <= 0 or (i == last and not self._right[i]):
+                padded.append(cell)
+            else:
+                padded.append(" " * space + cell if self._right[i] else cell + " " * space)
+        text = " ".join(padded).rstrip(" ")
+        return text if self._terminal is None else fit(text, self._terminal)
