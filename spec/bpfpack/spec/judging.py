@@ -46,7 +46,7 @@ def judge(
     """Weigh every signature under the policy and explain; raises only for broken evidence.
 
     Raises SpecError when the index does not list the manifest, TrustError when the marks
-    cannot be read.
+    cannot be read or a key of the policy cannot be used.
     """
     scope = policy.rule_for(evidence.origin)
     if policy.problem:
@@ -149,6 +149,8 @@ class _Scale:
             self.check.verify(key.pem, candidate.signed, candidate.signature)
         except TrustError:
             return False
+        except SpecError as e:
+            raise TrustError(f"the policy's key {key} cannot be used: {e}") from e
         return True
 
     def _stranger(self, place: PlaceName, candidate: Candidate) -> Verdict:

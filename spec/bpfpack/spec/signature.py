@@ -97,12 +97,12 @@ def legacy_tag(digest: Digest) -> str:
     >>> legacy_tag(Digest.parse("sha256:" + "0" * 64))[:10], legacy_tag(Digest.sha256(b""))[-4:]
     ('sha256-000', '.sig')
     """
-    return f"{fallback_tag(digest)}.sig"
+    return f"{digest.algorithm}-{digest.encoded}.sig"
 
 
 def fallback_tag(digest: Digest) -> str:
     """Return the referrers tag of ``digest`` (distribution spec 1.1, "Referrers Tag Schema")."""
-    return f"{digest.algorithm}-{digest.encoded}"
+    return f"{digest.algorithm[:32]}-{digest.encoded[:64]}"
 
 
 def pae(payload: bytes, payload_type: str = PAYLOAD_TYPE) -> bytes:

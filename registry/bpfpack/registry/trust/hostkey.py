@@ -1,0 +1,98 @@
+"""What was built on this host: signed by a key that never leaves it.
+
+The key and one record for each endorsed digest are kept in the state directory, outside of
+the store, so that a copied store, an archive or a registry cannot claim "built here".
+"""
+
+from pathlib import Path
+from typing import Final
+
+from bpfpack.registry.owned import OwnedDir
+from bpfpack.registry.trust import keys
+from bpfpack.registry.trust.check import CryptographyCheck
+from bpfpack.registry.trust.keyfiles import find_private
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import SpecError, StoreError, TrustError
+from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.signature import Candidate, SignaturePlace, host_statement
+
+_KEY: Final = "host.key"
+_PUBLIC: Final = "host.pub"
+_BUILT: Final = "built"
+# DER ECDSA P-256 signatures have at most 72 bytes.
+_RECORD: Final = 256
+
+
+class HostKey:
+    """The host key below a state directory; nothing is made before the first `endorse`."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+
+    def public_pem(self) -> str | None:
+        """Return the public half, or None when nothing was ever built here.
+
+        Raises StoreError when others could have written it.
+        """
+        directory = OwnedDir.find(self._state)
+        if directory is None:
+            return None
+        with directory:
+            data = directory.read(_PUBLIC, LIMITS.key_file)
+        return None if data is None else data.decode("ascii", "replace")
+
+    def endorse(self, digest: Digest) -> None:
+        """Record that ``digest`` was built here; raises StoreError."""
+        with OwnedDir.open(self._state, create=True) as directory:
+            signature = self._key(directory).sign(host_statement(digest))
+            with directory.child(_BUILT) as built:
+                built.write(_record(digest), signature)
+
+    def place(self, digest: Digest) -> SignaturePlace:
+        """Look for the record of ``digest``; never raises for what is on the disk."""
+        try:
+            signature = self._read(digest)
+        except (StoreError, SpecError) as e:
+            return SignaturePlace(name="host", state="failed", reason=str(e))
+        if signature is None:
+            return SignaturePlace(name="host", state="absent")
+        candidate = Candidate(form="host", signed=host_statement(digest), signature=signature)
+        return SignaturePlace(name="host", state="present", candidates=(candidate,))
+
+    def built_here(self, digest: Digest) -> bool:
+        """Say whether a genuine record of ``digest`` exists."""
+        pem = self.public_pem()
+        candidates = self.place(digest).candidates
+        if pem is None or not candidates:
+            return False
+        try:
+            CryptographyCheck().verify(pem, candidates[0].signed, candidates[0].signature)
+        except (TrustError, SpecError):
+            return False
+        return True
+
+    def _read(self, digest: Digest) -> bytes | None:
+        directory = OwnedDir.find(self._state)
+        if directory is None:
+            return None
+        with directory:
+            built = directory.find_child(_BUILT)
+            if built is None:
+                return None
+            with built:
+                return built.read(_record(digest), _RECORD)
+
+    def _key(self, directory: OwnedDir) -> keys.PrivateKey:
+        """Return the key, made on first use; two processes make one."""
+        with directory.locked("host.lock", exclusive=True):
+            data = find_private(directory, _KEY)
+            key = keys.import_key(data) if data is not None else keys.generate()
+            if data is None:
+                directory.write(_KEY, keys.plain_pem(key))
+            if directory.read(_PUBLIC, LIMITS.key_file) != key.public_pem.encode():
+                directory.write(_PUBLIC, key.public_pem.encode())
+        return key
+
+
+def _record(digest: Digest) -> str:
+    return f"{digest.algorithm}-{digest.encoded}"

@@ -1,0 +1,123 @@
+"""Key files on the disk and in the environment.
+
+A private key file is 0600 and never overwritten; one that others can read is refused.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from bpfpack.registry.owned import OwnedDir, mapped
+from bpfpack.spec.bounded import read_at_most
+from bpfpack.spec.errors import NotFound, SpecError, StoreError, UsageError
+from bpfpack.spec.limits import LIMITS
+
+#: Where your identity is, below the configuration directory.
+IDENTITY: Final = "identity.key"
+_ENVIRONMENT: Final = "env://"
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def read_private(location: str, environ: Mapping[str, str]) -> bytes:
+    """Return a private key file, from a path or from ``env://VARIABLE``.
+
+    Raises NotFound, StoreError when others can read or write it, LimitExceeded.
+    """
+    if location.startswith(_ENVIRONMENT):
+        return _from_environment(location.removeprefix(_ENVIRONMENT), environ)
+    path = _absolute(Path(location))
+    directory = OwnedDir.find(path.parent)
+    if directory is None:
+        raise NotFound(f"no key file {path}")
+    with directory:
+        data = find_private(directory, path.name)
+    if data is None:
+        raise NotFound(f"no key file {path}").with_hint("bpfpack keygen makes one")
+    return data
+
+
+def find_private(directory: OwnedDir, name: str) -> bytes | None:
+    """Return a private key file in ``directory``, or None when there is none.
+
+    Raises StoreError when others can read or write it, LimitExceeded.
+    """
+    file = directory.find_file(name)
+    if file is None:
+        return None
+    with file:
+        path = directory.path / name
+        if file.status.st_mode & 0o077:
+            raise StoreError(f"others can read {path}").with_hint(f"chmod 600 {path}")
+        return read_at_most(file, LIMITS.key_file, str(path))
+
+
+def read_public(location: str, environ: Mapping[str, str]) -> str:
+    """Return a public key file, from a path or from ``env://VARIABLE``.
+
+    Anyone may be able to read or write it: the user names it now, and its content is copied.
+    Raises NotFound, StoreError, LimitExceeded, SpecError.
+    """
+    if location.startswith(_ENVIRONMENT):
+        data = _from_environment(location.removeprefix(_ENVIRONMENT), environ)
+    else:
+        data = _read_any(Path(location))
+    try:
+        return data.decode("ascii")
+    except UnicodeDecodeError as e:
+        raise SpecError(f"{location} is no PEM file") from e
+
+
+def write_new(path: Path, data: bytes, *, private: bool) -> None:
+    """Write a key file that does not exist yet, durably; private ones 0600.
+
+    Raises UsageError when there is one already, StoreError.
+    """
+    path = _absolute(path)
+    with OwnedDir.open(path.parent, create=True) as directory:
+        try:
+            fd = os.open(path.name, _NEW, 0o600 if private else 0o644, dir_fd=directory.fd)
+        except FileExistsError as e:
+            raise UsageError(f"{path} exists, and a key is never overwritten").with_hint(
+                "name another file, or move that one away first"
+            ) from e
+        except OSError as e:
+            raise StoreError(f"{path}: {e.strerror}") from e
+        try:
+            with mapped(str(path)):
+                _fill(fd, data)
+        except StoreError:
+            directory.remove(path.name)  # half a key would only be in the way
+            raise
+        finally:
+            os.close(fd)
+
+
+def _fill(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+    os.fsync(fd)
+
+
+def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
+    if name not in environ:
+        raise NotFound(f"the environment has no {name}")
+    data = environ[name].encode()
+    if len(data) > LIMITS.key_file:
+        raise SpecError(f"a key file of more than {LIMITS.key_file} bytes")
+    return data
+
+
+def _read_any(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return read_at_most(file, LIMITS.key_file, str(path))
+    except FileNotFoundError as e:
+        raise NotFound(f"no key file {path}") from e
+    except OSError as e:
+        raise StoreError(f"{path}: {e.strerror}") from e
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path.expanduser()))  # noqa: PTH100 - links are judged, not resolved

@@ -1,0 +1,119 @@
+"""The high-water marks: the newest signature this host accepted for a tag of a repository.
+
+One file for each (repository, tag), in one directory for each repository, so that a look-up
+costs the same however many there are.  What cannot be read is not "no mark": it is refused,
+since whoever can damage the file could otherwise bring an old release back.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from bpfpack.registry.owned import OwnedDir
+from bpfpack.spec import fields, strictjson
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import SpecError, StoreError, TrustError
+from bpfpack.spec.judgement import Mark
+from bpfpack.spec.signature import format_time, parse_time
+
+_DIRECTORY: Final = "marks"
+# A repository has at most 255 characters, a tag 128.
+_RECORD: Final = 4096
+
+
+class MarkFiles:
+    """The `Marks` of this host, below its state directory."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+
+    def newest(self, repository: str, tag: str) -> Mark | None:
+        """Return the mark, or None when nothing was accepted yet; raises TrustError."""
+        with _refusing(repository), self._find(repository) as directory:
+            return _read(directory, repository, tag) if directory else None
+
+    def record(self, mark: Mark) -> None:
+        """Raise the mark, never lower it; durable on return.  Raises TrustError."""
+        with (
+            _refusing(mark.repository),
+            OwnedDir.open(self._state, create=True) as state,
+            state.child(_DIRECTORY) as marks,
+            marks.child(_directory(mark.repository)) as directory,
+            directory.locked("lock", exclusive=True),
+        ):
+            held = _read(directory, mark.repository, mark.tag)
+            if held is None or held.created < mark.created:
+                directory.write(_file(mark.tag), _dump(mark))
+
+    def tags(self, repository: str) -> tuple[str, ...]:
+        """Return the tags of a repository that have a mark, sorted; raises TrustError."""
+        with _refusing(repository), self._find(repository) as directory:
+            found = [
+                _parse(data).tag
+                for name in (directory.names() if directory else ())
+                if name.endswith(".json")
+                and directory
+                and (data := directory.read(name, _RECORD)) is not None
+            ]
+        return tuple(sorted(found))
+
+    @contextmanager
+    def _find(self, repository: str) -> Iterator[OwnedDir | None]:
+        """Open the directory of a repository; None when there is none, and none is made."""
+        with ExitStack() as stack:
+            found = OwnedDir.find(self._state)
+            for name in (_DIRECTORY, _directory(repository)):
+                if found is None:
+                    break
+                found = stack.enter_context(found).find_child(name)
+            yield stack.enter_context(found) if found else None
+
+
+@contextmanager
+def _refusing(repository: str) -> Iterator[None]:
+    try:
+        yield
+    except (StoreError, SpecError) as e:
+        error = TrustError(f"cannot tell what was accepted of {repository} before: {e}")
+        raise error.with_hint(e.hint or "look at the file; removing it forgets that") from e
+
+
+def _read(directory: OwnedDir, repository: str, tag: str) -> Mark | None:
+    data = directory.read(_file(tag), _RECORD)
+    if data is None:
+        return None
+    mark = _parse(data)
+    if (mark.repository, mark.tag) != (repository, tag):
+        raise SpecError(f"{directory.path / _file(tag)} is about another name")
+    return mark
+
+
+def _parse(data: bytes) -> Mark:
+    found: dict[str, Any] = strictjson.loads_object(data, _RECORD)
+    fields.only(found, "repository", "tag", "created", "digest")
+    return Mark(
+        repository=fields.string(found, "repository"),
+        tag=fields.string(found, "tag"),
+        created=parse_time(fields.string(found, "created")),
+        digest=Digest.parse(fields.string(found, "digest")),
+    )
+
+
+def _dump(mark: Mark) -> bytes:
+    return strictjson.dumps(
+        {
+            "repository": mark.repository,
+            "tag": mark.tag,
+            "created": format_time(mark.created),
+            "digest": str(mark.digest),
+        }
+    )
+
+
+def _directory(repository: str) -> str:
+    return Digest.sha256(repository.encode()).encoded
+
+
+def _file(tag: str) -> str:
+    return f"{Digest.sha256(tag.encode()).encoded}.json"

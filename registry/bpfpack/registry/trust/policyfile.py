@@ -1,0 +1,235 @@
+"""policy.toml on the disk: read strictly, written so that comments survive.
+
+The user's file and the system's are read together: the system's may forbid user rules, or
+add to them, and wins where both have a rule for one scope.  A file that is there and cannot be
+used denies everything, with the reason; it is never taken for a missing one.
+"""
+
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from bpfpack.registry.owned import OwnedDir
+from bpfpack.spec.errors import NotFound, SpecError, StoreError, TrustError, UsageError
+from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.policy import VERSION, Key, Policy, Scope, canonical_scope
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+    from tomlkit.items import AoT, Table
+
+NAME: Final = "policy.toml"
+#: The system's directory, also for users that have their own rules.
+SYSTEM: Final = Path("/etc/bpfpack")
+
+_HEADER: Final = (
+    "Which keys may sign for which references; `bpfpack trust` writes here too.\n"
+    "Nothing that no rule covers may run, except what was built on this host."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRule:
+    """What `trust add` was told about a scope; None leaves what is there."""
+
+    scope: str
+    key: Key | None = None
+    host: bool = False
+    signed_as: str | None = None
+    unnamed: bool | None = None
+    level: str | None = None
+    max_age: str | None = None
+
+
+def load(config: Path, system: Path = SYSTEM) -> Policy:
+    """Return the policy in force for who has ``config`` as configuration directory.
+
+    Never raises for what is on the disk: a policy that cannot be read denies everything.
+    """
+    theirs = Policy() if config == system else _load_one(system)
+    return _load_one(config).below(theirs)
+
+
+def read(config: Path) -> Policy:
+    """Return the one policy of a directory, empty when missing.
+
+    Raises TrustError when it cannot be used.
+    """
+    policy = _load_one(config)
+    if policy.problem:
+        raise TrustError(policy.problem)
+    return policy
+
+
+def add(config: Path, rule: NewRule) -> Scope:
+    """Add to the rule of a scope, or make one; return the rule as it is now.
+
+    Raises SpecError for a bad scope or key, UsageError for a key that is there already,
+    TrustError when the file cannot be used, StoreError when it cannot be written.
+    """
+    name = canonical_scope(rule.scope)
+    if rule.key is None and not rule.host:
+        raise UsageError("a rule needs a key, or the key of this host")
+    with _edit(config) as document:
+        _apply(_table(document, name), rule)
+    return read(config).scopes[name]
+
+
+def remove(config: Path, scope: str, key: str | None = None) -> None:
+    """Remove a rule, or one key of it by name or fingerprint.
+
+    The last key takes the rule with it.  Raises NotFound, and as `add` does.
+    """
+    name = canonical_scope(scope)
+    held = read(config).scopes.get(name)
+    if held is None:
+        raise NotFound(f"no rule for {name}").with_hint("bpfpack trust ls shows the rules")
+    with _edit(config) as document:
+        spelled, table = _spelled(document, name)
+        if key is not None:
+            _drop_key(table, held, key)
+        if key is None or not table["keys"]:
+            del cast("Table", document["scopes"])[spelled]
+
+
+def _load_one(config: Path) -> Policy:
+    path = config / NAME
+    try:
+        data = _bytes(config)
+        return Policy() if data is None else Policy.from_dict(_parse(data), source=str(path))
+    except StoreError as e:
+        return Policy.deny_all(f"{e}" + (f" ({e.hint})" if e.hint else ""))
+    except SpecError as e:
+        return Policy.deny_all(f"{path}: {e}")
+
+
+def _bytes(config: Path) -> bytes | None:
+    directory = OwnedDir.find(config)
+    if directory is None:
+        return None
+    with directory:
+        return directory.read(NAME, LIMITS.policy)
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as e:
+        raise SpecError(f"not UTF-8 at byte {e.start}") from e
+    except tomllib.TOMLDecodeError as e:
+        raise SpecError(f"not TOML: {e}") from e
+    except RecursionError as e:
+        raise SpecError("not TOML: nested too deeply") from e
+
+
+@contextmanager
+def _edit(config: Path) -> Iterator["TOMLDocument"]:
+    """Give the document to change; written whole, when the result is a policy, or not at all."""
+    import tomlkit
+
+    with (
+        OwnedDir.open(config, create=True) as directory,
+        directory.locked("policy.lock", exclusive=True),
+    ):
+        read(config)
+        data = directory.read(NAME, LIMITS.policy)
+        document = tomlkit.parse(data.decode()) if data is not None else _fresh()
+        yield document
+        text = tomlkit.dumps(document).encode()
+        Policy.from_dict(_parse(text), source=str(config / NAME))
+        directory.write(NAME, text)
+
+
+def _fresh() -> "TOMLDocument":
+    import tomlkit
+
+    document = tomlkit.document()
+    for line in _HEADER.splitlines():
+        document.add(tomlkit.comment(line))
+    document.add("version", tomlkit.item(VERSION))
+    document.add("scopes", tomlkit.table(is_super_table=True))
+    return document
+
+
+def _spelled(document: "TOMLDocument", name: str) -> tuple[str, "Table"]:
+    """Return the table of a scope however the user spelled it."""
+    scopes = cast("Table", document.get("scopes", {}))
+    for spelled in scopes:
+        if canonical_scope(str(spelled)) == name:
+            return str(spelled), cast("Table", scopes[spelled])
+    raise NotFound(f"no rule for {name}")
+
+
+def _table(document: "TOMLDocument", name: str) -> "Table":
+    import tomlkit
+
+    try:
+        return _spelled(document, name)[1]
+    except NotFound:
+        if "scopes" not in document:
+            document.add("scopes", tomlkit.table(is_super_table=True))
+        table = tomlkit.table()
+        cast("Table", document["scopes"]).add(name, table)
+        return table
+
+
+def _apply(table: "Table", rule: NewRule) -> None:
+    import tomlkit
+
+    plain = {
+        "signed_as": rule.signed_as,
+        "unnamed": rule.unnamed,
+        "level": rule.level,
+        "max_age": rule.max_age,
+    }
+    keys = cast("AoT", table.get("keys", tomlkit.aot()))
+    for entry in _entries(rule):
+        keys.append(entry)
+    if "keys" in table:
+        del table["keys"]
+    for name, value in plain.items():
+        if value is not None:
+            table[name] = value
+    table["keys"] = keys
+
+
+def _entries(rule: NewRule) -> Iterator["Table"]:
+    import tomlkit
+
+    if rule.key is not None:
+        entry = tomlkit.table()
+        entry.add("name", rule.key.name)
+        for field, moment in (
+            ("not_before", rule.key.not_before),
+            ("not_after", rule.key.not_after),
+        ):
+            if isinstance(moment, datetime):
+                entry.add(field, tomlkit.item(moment))
+        entry.add("pem", tomlkit.string(rule.key.pem.strip() + "\n", multiline=True))
+        yield entry
+    if rule.host:
+        entry = tomlkit.table()
+        entry.add("host", tomlkit.item(True))
+        yield entry
+
+
+def _drop_key(table: "Table", held: Scope, wanted: str) -> None:
+    keys = cast("AoT", table["keys"])
+    for i, entry in enumerate(keys):
+        if wanted == "host" and "host" in entry:
+            del keys[i]
+            return
+        if "pem" in entry and _is_key(entry, wanted):
+            del keys[i]
+            return
+    raise NotFound(f"no key {wanted[:80]!r} in the rule for {held.name}")
+
+
+def _is_key(entry: Any, wanted: str) -> bool:
+    fingerprint = wanted.removeprefix("SHA256:").lower()
+    key = Key(name=str(entry["name"]), pem=str(entry["pem"]))
+    return key.name == wanted or (len(fingerprint) >= 8 and key.fingerprint.startswith(fingerprint))
