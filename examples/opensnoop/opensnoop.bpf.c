@@ -28,7 +28,7 @@ BPFPACK_OUTPUT(events, struct event);
 BPFPACK_PACKAGE(description("Show which files are opened, by whom and with what result"));
 
 const volatile pid_t target_pid BPFPACK_PARAM(short(p), role(target-pid), help("only this process"));
-const volatile uid_t target_uid BPFPACK_PARAM(short(u), help("only this user")) = -1;
+const volatile int target_uid BPFPACK_PARAM(short(u), help("only this user")) = -1;
 const volatile bool failed BPFPACK_PARAM(short(x), help("only calls that failed"));
 const volatile char name[16] BPFPACK_PARAM(short(n), help("only commands of this name"));
 
@@ -40,7 +40,7 @@ static int enter(const char *path)
 
 	if (target_pid && target_pid != (pid_t)(id >> 32))
 		return 0;
-	if (target_uid != (uid_t)-1 && target_uid != uid)
+	if (target_uid >= 0 && (uid_t)target_uid != uid)
 		return 0;
 	bpf_get_current_comm(comm, sizeof(comm));
 	if (name[0] && bpf_strncmp(comm, sizeof(comm), (const char *)name))

@@ -69,5 +69,12 @@ class Limits:
     params: int = 1024
     fields: int = 4096
 
+    # A build: what a compiler may take and say, and what it is given.
+    tool_seconds: int = 60
+    tool_messages: int = 1 * MIB
+    source: int = 64 * MIB
+    source_files: int = 4096
+    vmlinux_header: int = 32 * MIB
+
 
 LIMITS: Final = Limits()

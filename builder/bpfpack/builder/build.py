@@ -1,0 +1,288 @@
+"""Source, or an object that exists already, to a package."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from bpfpack.builder import vmlinux
+from bpfpack.builder.compile import Compiler
+from bpfpack.builder.diagnosis import Diagnosis
+from bpfpack.builder.draft import toml_draft
+from bpfpack.builder.flags import check_flags
+from bpfpack.builder.metadata import make_metadata
+from bpfpack.builder.places import Places
+from bpfpack.builder.project import Workspace, source_files, workspace
+from bpfpack.builder.release import FILE_NAME, Release
+from bpfpack.builder.sourcetar import source_archive
+from bpfpack.builder.tags import PREFIX
+from bpfpack.builder.toolchain import architecture
+from bpfpack.spec.btf import DeclTag
+from bpfpack.spec.config import Config
+from bpfpack.spec.errors import BuildError, LimitExceeded, SpecError, UsageError
+from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.objectspec import ObjectSpec
+from bpfpack.spec.package import Package, build_package
+
+SOURCE_SUFFIX: Final = ".bpf.c"
+_HEADER: Final = "bpfpack.h"
+_INCLUDES_VMLINUX: Final = re.compile(rb'^\s*#\s*include\s*[<"]vmlinux\.h[>"]', re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildOptions:
+    """How to build: ``vmlinux`` a header or BTF in place of the running kernel's, ``cache``
+    where vmlinux.h is kept, ``arch`` the target, ``epoch`` SOURCE_DATE_EPOCH."""
+
+    clang: str = "clang"
+    arch: str | None = None
+    vmlinux: bytes | None = field(default=None, repr=False)
+    cache: Path | None = None
+    with_source: bool = False
+    color: bool = False
+    epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """A package; ``draft`` is a bpfpack.toml for an object that says nothing of itself."""
+
+    package: Package
+    config: Config
+    from_source: bool
+    warnings: tuple[str, ...] = ()
+    draft: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Project:
+    """What to build: ``sources`` relative to ``directory``, or else ``object_``."""
+
+    directory: Path
+    name: str
+    sources: tuple[Path, ...] = ()
+    object_: Path | None = None
+    whole: bool = False
+
+    @property
+    def shown(self) -> str:
+        """What leads to a file of the project, as the user typed it."""
+        text = str(self.directory)
+        return "" if text == "." else f"{text.rstrip('/')}/"
+
+
+def build(path: Path, options: BuildOptions | None = None) -> BuildResult:
+    """Build a directory, one ``.bpf.c`` or one object that exists already.
+
+    Raises BuildError, UsageError, and SpecError for an object that is malformed.
+    """
+    options = options or BuildOptions()
+    project = _project(path)
+    release = _release(project)
+    if project.object_ is not None:
+        return _from_object(project, project.object_, release, options)
+    return _from_source(project, release, options)
+
+
+def _project(path: Path) -> _Project:
+    if path.is_dir():
+        sources = tuple(sorted(p.relative_to(path) for p in path.glob(f"*{SOURCE_SUFFIX}")))
+        name = _package_name(path.resolve().name)
+        if sources:
+            return _Project(directory=path, name=name, sources=sources, whole=True)
+        objects = sorted(path.glob("*.o"))
+        if len(objects) == 1:
+            return _Project(directory=path, name=name, object_=objects[0], whole=True)
+        raise UsageError(f"{path}: no *{SOURCE_SUFFIX} in it, nor one *.o")
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file or directory")
+    name = _package_name(path.name.removesuffix(".c").removesuffix(".o").removesuffix(".bpf"))
+    if path.name.endswith(".c"):
+        return _Project(directory=path.parent, name=name, sources=(Path(path.name),))
+    return _Project(directory=path.parent, name=name, object_=path)
+
+
+def _package_name(text: str) -> str:
+    """Return what a package of a file or directory of that name is called.
+
+    >>> _package_name("My Tool")
+    'my-tool'
+    """
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "package"
+
+
+def _release(project: _Project) -> Release:
+    path = project.directory / FILE_NAME
+    if not path.is_file():
+        return Release()
+    data = _read(path, LIMITS.config)
+    try:
+        return Release.parse(data)
+    except SpecError as e:
+        told = Release(text=data.decode(errors="replace"))
+        raise Diagnosis(shown=project.shown, release=told).toml_error(e) from e
+
+
+def _from_object(
+    project: _Project, path: Path, release: Release, options: BuildOptions
+) -> BuildResult:
+    data = _read(path, LIMITS.object)
+    spec = ObjectSpec.from_bytes(data)
+    diagnosis = Diagnosis(shown=project.shown, release=release)
+    metadata = make_metadata(spec, diagnosis, name=project.name)
+    return BuildResult(
+        package=_package(project, release, metadata.config, data, options),
+        config=metadata.config,
+        from_source=False,
+        warnings=metadata.warnings,
+        draft=None if metadata.config.outputs else toml_draft(spec),
+    )
+
+
+def _from_source(project: _Project, release: Release, options: BuildOptions) -> BuildResult:
+    try:
+        flags = check_flags(release.flags)
+    except UsageError as e:
+        cause = SpecError(str(e)).with_hint(e.hint or "")
+        raise Diagnosis(shown=project.shown, release=release).error(
+            cause, told=("build", "flags")
+        ) from e
+    target = architecture(options.arch)
+    files = source_files(project.directory, deep=project.whole, also=_include_paths(flags))
+    with workspace(project.directory, files) as place:
+        _provide_headers(place, project, files, options)
+        compiler = Compiler(
+            clang=options.clang,
+            target=target,
+            workspace=place,
+            flags=flags,
+            color=options.color,
+            epoch=_epoch(options),
+        )
+        data = compiler.build(project.sources)
+        spec = ObjectSpec.from_bytes(data)
+        places = _places(compiler, project, place)
+        diagnosis = Diagnosis(shown=project.shown, release=release, places=places)
+        metadata = make_metadata(spec, diagnosis, name=project.name, architecture_=target.name)
+        lost = _lost_tags(spec, places, project.shown)
+    return BuildResult(
+        package=_package(project, release, metadata.config, data, options, files),
+        config=metadata.config,
+        from_source=True,
+        warnings=(*compiler.warnings, *lost, *metadata.warnings),
+    )
+
+
+def _include_paths(flags: Sequence[str]) -> tuple[Path, ...]:
+    return tuple(Path(f.removeprefix("-I")) for f in flags if f.startswith("-I"))
+
+
+def _provide_headers(
+    place: Workspace, project: _Project, files: Sequence[Path], options: BuildOptions
+) -> None:
+    """Put bpfpack.h, and vmlinux.h where it is wanted and not the project's own, in place."""
+    header = resources.files("bpfpack.builder").joinpath("include", _HEADER).read_bytes()
+    place.add_header(_HEADER, header)
+    if any(f.name == "vmlinux.h" for f in files) and options.vmlinux is None:
+        return
+    if not any(_INCLUDES_VMLINUX.search((project.directory / f).read_bytes()) for f in files):
+        return
+    if options.vmlinux is not None:
+        place.add_header("vmlinux.h", vmlinux.from_bytes(options.vmlinux))
+        return
+    target, host = architecture(options.arch).name, architecture().name
+    if target != host:
+        raise BuildError(f"the running kernel's types are {host}'s, not {target}'s").with_hint(
+            "give the target's with --vmlinux FILE: a vmlinux.h, or BTF"
+        )
+    place.add_header("vmlinux.h", vmlinux.running_kernel(options.cache))
+
+
+def _places(compiler: Compiler, project: _Project, place: Workspace) -> list[Places]:
+    return [Places(compiler.preprocess(source), place.source) for source in project.sources]
+
+
+def _lost_tags(spec: ObjectSpec, places: Sequence[Places], shown: str) -> list[str]:
+    """Say which words of the source did not reach the object.
+
+    A header that several sources include is said once for each: a word is lost when all of
+    them lost it.
+    """
+    if spec.btf is None:
+        return []
+    btf = spec.btf
+    tags = [found.name for i in btf.ids(DeclTag) if isinstance(found := btf[i], DeclTag)]
+    present = Counter(tag for tag in tags if tag.startswith(PREFIX))
+    missing = [p.missing(present) for p in places]
+    lost = {place: tag for found in missing for place, tag in found.items()}
+    return [
+        f"{shown}{place}: {tag.removeprefix(PREFIX)!r} is not in the object: the compiler drops "
+        "what is said of things that nothing refers to"
+        for place, tag in lost.items()
+    ]
+
+
+def _package(
+    project: _Project,
+    release: Release,
+    config: Config,
+    data: bytes,
+    options: BuildOptions,
+    files: Sequence[Path] = (),
+) -> Package:
+    epoch = _epoch(options)
+    readme = _readme(project, release)
+    source = None
+    if options.with_source and files:
+        source = source_archive(project.directory, files, epoch or 0)
+    return build_package(
+        config,
+        data,
+        file_name=f"{config.name}.bpf.o",
+        readme=readme,
+        source=source,
+        created=None if epoch is None else _rfc3339(epoch),
+    )
+
+
+def _readme(project: _Project, release: Release) -> bytes | None:
+    """Return the file that the TOML names, else a whole project's README.md."""
+    if release.readme is not None:
+        path = project.directory / release.readme
+        if not path.resolve().is_relative_to(project.directory.resolve()):
+            raise BuildError(f"{path}: a link that leaves the project")
+        return _read(path, LIMITS.readme)
+    path = project.directory / "README.md"
+    return _read(path, LIMITS.readme) if project.whole and path.is_file() else None
+
+
+def _read(path: Path, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as e:
+        raise BuildError(f"{path}: {e.strerror}") from e
+    if len(data) > most:
+        raise LimitExceeded(f"larger than {most} bytes", path=(str(path),))
+    return data
+
+
+def _epoch(options: BuildOptions) -> int | None:
+    """Return the time that stands for now (reproducible-builds.org), None when none is set."""
+    if options.epoch is not None:
+        return options.epoch
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,11}", text):
+        raise UsageError(f"SOURCE_DATE_EPOCH={text[:80]!r} is not a number of seconds")
+    return int(text)
+
+
+def _rfc3339(epoch: int) -> str:
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

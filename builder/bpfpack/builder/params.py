@@ -1,0 +1,110 @@
+"""Options from globals: every `const volatile` of the object, unless hidden."""
+
+import math
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bpfpack.builder.diagnosis import Diagnosis
+from bpfpack.builder.words import Words
+from bpfpack.spec.agreement import initial_value, is_volatile, option_type
+from bpfpack.spec.btf import Enum, Enum64, Int
+from bpfpack.spec.config import Param, Value
+from bpfpack.spec.errors import SpecError
+from bpfpack.spec.layout import resolve
+from bpfpack.spec.objectspec import ObjectSpec, Variable
+
+#: What programs call the process or user to look at; the option loses the prefix.
+_PREFIX: Final = re.compile(r"(?:targ|target)_(?=.)")
+_TARGET_PIDS: Final = ("targ_pid", "target_pid", "targ_tgid", "target_tgid")
+#: The package's own help is bpfpack's.
+_RESERVED: Final = {"help": "option", "h": "short"}
+
+
+def make_params(
+    spec: ObjectSpec, said: Mapping[str, Words], diagnosis: Diagnosis
+) -> tuple[Param, ...]:
+    """Return the options, in the order of the names of their globals; raises BuildError."""
+    variables = {v.name: v for v in spec.variables if _is_param(spec, v)}
+    for name in said:
+        if said[name] and name not in variables:
+            cause = SpecError(f"{name!r} is not a `const volatile` global of the object")
+            raise diagnosis.error(cause, told=("params", name), name=name)
+    shown = {n: v for n, v in sorted(variables.items()) if not said.get(n, {}).get("hidden")}
+    names = _option_names(shown, said)
+    found: dict[str, Param] = {}
+    for name, variable in shown.items():
+        words = {k: v for k, v in said.get(name, {}).items() if k != "hidden"}
+        try:
+            param = _param(spec, variable, {"option": names[name], **words})
+            if param is not None:
+                _check_unique(param, found)
+                found[name] = param
+        except SpecError as e:
+            raise diagnosis.error(e, told=("params", name), name=name) from e
+    return tuple(found.values())
+
+
+def _is_param(spec: ObjectSpec, variable: Variable) -> bool:
+    return (
+        variable.const
+        and variable.section.startswith(".rodata")
+        and not variable.name.startswith("__")
+        and is_volatile(spec.types("an option"), variable.type_id)
+    )
+
+
+def _option_names(shown: Mapping[str, Variable], said: Mapping[str, Words]) -> dict[str, str]:
+    """Name each option after its global, without `targ_` where that stays clear."""
+    long = {name: _dashed(name) for name in shown}
+    short = {name: _dashed(_PREFIX.sub("", name, count=1)) for name in shown}
+    count = Counter([*(said.get(n, {}).get("option", short[n]) for n in shown)])
+    return {n: short[n] if count[short[n]] == 1 else long[n] for n in shown}
+
+
+def _dashed(name: str) -> str:
+    """Return a C name as an option.
+
+    >>> _dashed("max__Args_")
+    'max-args'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _param(spec: ObjectSpec, variable: Variable, words: Words) -> Param | None:
+    """Return the param; None for one of a type that no option has, if nothing is said of it."""
+    btf = spec.types("an option")
+    try:
+        type_ = option_type(btf, variable.type_id)
+    except SpecError:
+        if set(words) == {"option"}:
+            return None
+        raise
+    _, kind = resolve(btf, variable.type_id)
+    data: dict[str, Any] = {"global": variable.name, "type": type_, **words}
+    if isinstance(kind, Enum | Enum64):
+        data.setdefault("choices", {v.name: v.value for v in kind.values})
+    if variable.name in _TARGET_PIDS and isinstance(kind, Int) and kind.size == 4:
+        data.setdefault("role", "target-pid")
+    default = _default(spec, variable)
+    if default is not None:
+        data["default"] = default
+    return Param.from_dict(data)
+
+
+def _default(spec: ObjectSpec, variable: Variable) -> Value | None:
+    value = initial_value(spec, variable)
+    # JSON has no word for NaN and the infinities.
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_unique(param: Param, others: Mapping[str, Param]) -> None:
+    for name, kind in ((param.option, "option"), (param.short, "short")):
+        if name is not None and _RESERVED.get(name) == kind:
+            raise SpecError(f"{name!r} is the option for help")
+    for other in others.values():
+        if other.option == param.option:
+            raise SpecError(f"'--{param.option}' is the option of {other.variable!r} too")
+        if param.short and other.short == param.short:
+            raise SpecError(f"'-{param.short}' is the option of {other.variable!r} too")

@@ -1,0 +1,76 @@
+"""Where in the source a tag, a global or a type stands, for messages.
+
+It is read from the preprocessor's output, where the macros of bpfpack.h are spelled out and
+each line knows its file.  Tags that the object turns out not to have are found here too:
+a compiler drops those on what nothing refers to, silently.
+"""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_MARKER: Final = re.compile(r'#\s+(\d+)\s+"((?:[^"\\]|\\.)*)"')
+_TAG: Final = re.compile(r'btf_decl_tag\(((?:\s*"(?:[^"\\]|\\.)*")+)\s*\)')
+_STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A line of a source; its file is relative to the project."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class Places:
+    """Lines of one preprocessed source that lie in the project ``root``."""
+
+    def __init__(self, preprocessed: str, root: Path) -> None:
+        self._lines = list(_project_lines(preprocessed, f"{root}/"))
+        self._tags = list(_tags(self._lines))
+
+    def tag(self, text: str) -> Place | None:
+        """Return the first place of a tag."""
+        return next((place for place, tag in self._tags if tag == text), None)
+
+    def name(self, name: str, before: str = "") -> Place | None:
+        """Return the first place of an identifier, behind ``before`` ("struct ")."""
+        shape = re.compile(rf"(?<!\w){re.escape(before)}{re.escape(name)}(?!\w)")
+        return next((place for place, line in self._lines if shape.search(line)), None)
+
+    def missing(self, present: Mapping[str, int]) -> dict[Place, str]:
+        """Return the tags that are fewer in the object, ``present``, than here."""
+        wanted = Counter(tag for _, tag in self._tags)
+        return {p: tag for p, tag in self._tags if present.get(tag, 0) < wanted[tag]}
+
+
+def _project_lines(text: str, root: str) -> Iterator[tuple[Place, str]]:
+    file, number = "", 0
+    for line in text.splitlines():
+        if marker := _MARKER.match(line):
+            file, number = marker[2], int(marker[1])
+            continue
+        if file.startswith(root) and line.strip():
+            yield Place(file.removeprefix(root), number), line
+        number += 1
+
+
+def _tags(lines: list[tuple[Place, str]]) -> Iterator[tuple[Place, str]]:
+    for place, line in lines:
+        for match in _TAG.finditer(line):
+            yield place, "".join(_unquoted(s) for s in _STRING.findall(match[1]))
+
+
+def _unquoted(literal: str) -> str:
+    """Return what a C string literal says; Python's escapes are C's, near enough to search."""
+    try:
+        return str(ast.literal_eval(literal))
+    except (SyntaxError, ValueError):
+        return literal[1:-1]

@@ -1,0 +1,96 @@
+"""What an author can say, whichever door it comes in by: tags in the object, or TOML.
+
+Both give the same mappings of plain values, `Said`, in which TOML wins word by word.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias
+
+from bpfpack.spec.btf import Btf, Enum, Enum64
+from bpfpack.spec.errors import SpecError
+
+Words: TypeAlias = dict[str, Any]
+
+PACKAGE: Final = ("name", "version", "description", "license", "authors", "homepage", "source")
+PARAM: Final = ("option", "short", "help", "unit", "role", "choices", "hidden")
+FIELD: Final = ("title", "format", "unit", "clock", "order", "labels", "hidden")
+PROGRAM: Final = ("optional", "alternative")
+OUTPUT: Final = (
+    *("map", "type", "types", "by", "histogram", "step", "table"),
+    *("unit", "slots", "interval", "sort", "hidden"),
+)
+#: Words that stand alone in a tag.
+FLAGS: Final = ("hidden", "optional")
+#: Words whose text is "VALUE=NAME, ...".
+LABELS: Final = ("labels",)
+#: Words whose text is "NAME=VALUE, ...".
+CHOICES: Final = ("choices",)
+
+_INTEGER: Final = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """Words by what they are said of; ``fields`` by type and then by dotted member."""
+
+    package: Words = field(default_factory=dict)
+    params: Mapping[str, Words] = field(default_factory=dict)
+    programs: Mapping[str, Words] = field(default_factory=dict)
+    outputs: Mapping[str, Words] = field(default_factory=dict)
+    fields: Mapping[str, Mapping[str, Words]] = field(default_factory=dict)
+
+
+def over(low: Mapping[str, Words], high: Mapping[str, Words]) -> dict[str, Words]:
+    """Return all of ``low`` with what ``high`` says in its place, word by word.
+
+    >>> over({"a": {"x": 1, "y": 2}}, {"a": {"y": 3}, "b": {}})
+    {'a': {'x': 1, 'y': 3}, 'b': {}}
+    """
+    names = dict.fromkeys([*low, *high])
+    return {name: {**low.get(name, {}), **high.get(name, {})} for name in names}
+
+
+class Numbers:
+    """Reads integers that may be written as enumerators of the object."""
+
+    def __init__(self, btf: Btf) -> None:
+        self._btf = btf
+        self._named: dict[str, int] | None = None
+
+    def read(self, text: str) -> int:
+        """Return the value; raises SpecError for a name that no enum in BTF has."""
+        if _INTEGER.fullmatch(text):
+            return int(text, 16 if "x" in text.lower() else 10)
+        if self._named is None:
+            self._named = dict(self._enumerators())
+        if text not in self._named:
+            raise SpecError(f"{text!r} is neither a number nor an enumerator in the object's BTF")
+        return self._named[text]
+
+    def pairs(self, text: str) -> list[tuple[str, str]]:
+        """Split "a=b, c=d"; raises SpecError."""
+        found = []
+        for part in text.split(","):
+            left, equals, right = part.partition("=")
+            if not equals or not left.strip() or not right.strip():
+                raise SpecError(f"{part.strip()!r} is not of the form a=b")
+            found.append((left.strip(), right.strip()))
+        return found
+
+    def labels(self, text: str) -> dict[str, str]:
+        """Read "0=read, 1=write" as the config spells it."""
+        return {str(self.read(value)): label for value, label in self.pairs(text)}
+
+    def choices(self, text: str) -> dict[str, int]:
+        """Read "read=0, write=1" as the config spells it."""
+        return {name: self.read(value) for name, value in self.pairs(text)}
+
+    def _enumerators(self) -> list[tuple[str, int]]:
+        found = []
+        for kind in (Enum, Enum64):
+            for type_id in self._btf.ids(kind):
+                if isinstance(enum := self._btf[type_id], Enum | Enum64):
+                    found += [(e.name, e.value) for e in enum.values]
+        return found
