@@ -6,7 +6,6 @@ from typing import Protocol
 
 import pytest
 
-from bpfpack.registry.store.attached import tag_for
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.store.memory import MemoryStore
 from bpfpack.spec.bounded import read_exactly
@@ -23,6 +22,7 @@ from bpfpack.spec.errors import (
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.package import Package
+from bpfpack.spec.signature import legacy_tag
 from tests.kit.packages import (
     LINUX_AMD64,
     LINUX_S390X,
@@ -88,7 +88,7 @@ class SourceContract:
         assert place.resolve(found.digest) == bundle().manifest
 
     def test_an_attached_tag_is_readable(self, place: Source) -> None:
-        tag = tag_for(package().manifest.descriptor.digest, ".sig")
+        tag = legacy_tag(package().manifest.descriptor.digest)
         assert place.resolve(tag) == signature().manifest
 
 
@@ -156,16 +156,19 @@ class LocalContract(StoreContract):
     """What the places without a network do beyond that."""
 
     def test_signatures_of_one_digest_are_joined(self, empty: Place) -> None:
-        tag = tag_for(package().manifest.descriptor.digest, ".sig")
+        tag = legacy_tag(package().manifest.descriptor.digest)
         fill(empty, signature_image((b"payload", "first")), tag)
         fill(empty, signature_image((b"payload", "second")), tag)
         both = empty.resolve(tag)
         assert isinstance(both, Manifest)
         values = [layer.annotations for layer in both.layers]
         assert [v["dev.cosignproject.cosign/signature"] for v in values] == ["second", "first"]
+        for want in (both.config, *both.layers):
+            with empty.fetch(want) as stream:
+                read_exactly(stream, want, LIMITS.layer)
 
     def test_a_flood_of_signatures_is_replaced_by_the_next(self, empty: Place) -> None:
-        tag = tag_for(package().manifest.descriptor.digest, ".sig")
+        tag = legacy_tag(package().manifest.descriptor.digest)
         fill(
             empty,
             signature_image(*((b"p", str(i)) for i in range(LIMITS.signature_candidates))),
@@ -188,7 +191,7 @@ class TestDisk(LocalContract):
         filled(self.make(tmp_path))
         elsewhere = DiskStore(tmp_path / "store").repository("localhost:5000/y")
         digest = package().manifest.descriptor.digest
-        assert elsewhere.resolve(tag_for(digest, ".sig")) == signature().manifest
+        assert elsewhere.resolve(legacy_tag(digest)) == signature().manifest
         assert len(elsewhere.referrers(digest)) == 1
         with pytest.raises(NotFound):
             elsewhere.resolve("1.0")
@@ -215,5 +218,5 @@ def filled(place: Place) -> Place:
     fill(place, other())
     place.put(index_of({LINUX_AMD64: package().manifest, LINUX_S390X: other().manifest}), "multi")
     fill(place, bundle())
-    fill(place, signature(), tag_for(package().manifest.descriptor.digest, ".sig"))
+    fill(place, signature(), legacy_tag(package().manifest.descriptor.digest))
     return place

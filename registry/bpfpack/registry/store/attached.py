@@ -5,17 +5,28 @@ keeps one of each for all repositories.
 """
 
 import re
+from dataclasses import dataclass
 from typing import Final
 
+from bpfpack.spec import mediatypes, signature_writer
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_manifest
+from bpfpack.spec.signature import fallback_tag
 
 #: Signatures, attestations and bills of materials of cosign (its SIGNATURE_SPEC.md).
 SUFFIXES: Final = (".sig", ".att", ".sbom")
 
 _ATTACHED: Final = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Joined:
+    """What an attached tag shall name; ``config`` when a blob had to be made for it."""
+
+    content: Manifest | Index
+    config: bytes | None = None
 
 
 def subject_of(tag: str) -> Digest | None:
@@ -28,34 +39,39 @@ def subject_of(tag: str) -> Digest | None:
     return Digest("sha256", match[1]) if match else None
 
 
-def tag_for(subject: Digest, suffix: str = "") -> str:
-    """Return the attached tag; without ``suffix`` it is the referrers fallback tag.
-
-    The truncation is the distribution specification's, for sha512.
-    """
-    return f"{subject.algorithm[:32]}-{subject.encoded[:64]}{suffix}"
+def tags_for(subject: Digest) -> tuple[str, ...]:
+    """Return the attached tags that ``subject`` may have, without the referrers tag."""
+    return tuple(fallback_tag(subject) + suffix for suffix in SUFFIXES)
 
 
-def joined(old: Manifest | Index | None, new: Manifest | Index) -> Manifest | Index:
+def joined(old: Manifest | Index | None, new: Manifest | Index) -> Joined:
     """Return ``new`` with the layers that only ``old`` has: signatures are never replaced.
 
-    More than can be candidates of one verification is too much to be honest: then ``new``
-    stands alone, so that one good pull mends what a bad one left.
+    More than one verification looks at is too much to be honest: then ``new`` stands
+    alone, so that one good pull mends what a bad one left.
     """
     if not isinstance(old, Manifest) or not isinstance(new, Manifest):
-        return new
+        return Joined(content=new)
     have = {_key(layer) for layer in new.layers}
     missing = tuple(layer for layer in old.layers if _key(layer) not in have)
     if not missing or len(new.layers) + len(missing) > LIMITS.signature_candidates:
-        return new
+        return Joined(content=new)
     if len(missing) + len(new.layers) == len(old.layers):
-        return old
-    return build_manifest(
+        return Joined(content=old)
+    layers = (*new.layers, *missing)
+    if all(layer.media_type == mediatypes.SIMPLE_SIGNING for layer in layers):
+        # The image config lists the layers: containers/image wants as many as there are.
+        return Joined(
+            content=signature_writer.legacy_manifest(layers, new.annotations),
+            config=signature_writer.legacy_config(layers),
+        )
+    whole = build_manifest(
         artifact_type=new.artifact_type,
         config=new.config,
-        layers=(*new.layers, *missing),
+        layers=layers,
         annotations=new.annotations,
     )
+    return Joined(content=whole)
 
 
 def _key(layer: Descriptor) -> tuple[Digest, tuple[tuple[str, str], ...]]:

@@ -253,7 +253,7 @@ class LocalRepository:
                 for want in children(manifest):
                     if not _touched(blobs, want):
                         raise StoreError(f"{want.digest} is missing in the local store")
-            _write_blob(blobs, manifest)
+            _write_blob(blobs, manifest.descriptor.digest, manifest.raw)
             if manifest.subject:
                 _write_referrer(root, manifest.subject.digest, manifest)
         if tag is None:
@@ -266,9 +266,12 @@ class LocalRepository:
     def _attach(self, tag: str, manifest: Manifest | Index) -> None:
         with self.store.writing() as root, root.locked(_ATTACH_LOCK, exclusive=True):
             whole = attached.joined(self._readable_attached(tag), manifest)
+            described = whole.content.descriptor
             with root.child("blobs") as blobs, root.child("attached") as directory:
-                _write_blob(blobs, whole)
-                directory.write(tag, strictjson.dumps(whole.descriptor.to_dict()))
+                if whole.config is not None:
+                    _write_blob(blobs, Digest.sha256(whole.config), whole.config)
+                _write_blob(blobs, described.digest, whole.content.raw)
+                directory.write(tag, strictjson.dumps(described.to_dict()))
 
     def _readable_attached(self, tag: str) -> Manifest | Index | None:
         """What the tag names now; damage gives way to what replaces it."""
@@ -332,11 +335,11 @@ def _touched(blobs: OwnedDir, want: Descriptor) -> bool:
     return False
 
 
-def _write_blob(blobs: OwnedDir, manifest: Manifest | Index) -> None:
-    digest = manifest.descriptor.digest
-    if not _touched(blobs, manifest.descriptor):
+def _write_blob(blobs: OwnedDir, digest: Digest, data: bytes) -> None:
+    want = Descriptor(media_type=mediatypes.MANIFEST, digest=digest, size=len(data))
+    if not _touched(blobs, want):
         with blobs.child(digest.algorithm) as directory:
-            directory.write(digest.encoded, manifest.raw)
+            directory.write(digest.encoded, data)
 
 
 def _write_referrer(root: OwnedDir, subject: Digest, manifest: Manifest | Index) -> None:

@@ -70,7 +70,10 @@ class MemoryStore:
                     raise StoreError(f"{want.digest} is missing")
         if tag is not None and attached.subject_of(tag):
             old = self._tags.get(tag)
-            manifest = attached.joined(self._manifests[old] if old else None, manifest)
+            whole = attached.joined(self._manifests[old] if old else None, manifest)
+            manifest = whole.content
+            if whole.config is not None:
+                self._blobs[Digest.sha256(whole.config)] = whole.config
         described = manifest.descriptor
         self._blobs[described.digest] = manifest.raw
         self._manifests[described.digest] = manifest

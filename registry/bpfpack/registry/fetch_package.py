@@ -1,0 +1,69 @@
+"""Reads one package out of a source, once: what was resolved is what is judged and loaded."""
+
+from collections.abc import Callable
+
+from bpfpack.spec.bounded import read_exactly
+from bpfpack.spec.content import Source
+from bpfpack.spec.descriptor import Descriptor, Platform
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import SizeMismatch, SpecError
+from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.manifest import Index, Manifest
+from bpfpack.spec.origin import Origin
+from bpfpack.spec.package import PackageLayout
+from bpfpack.spec.signature import SignaturePlace
+from bpfpack.spec.trust import RemoteArtifact
+
+#: Finds the signatures of some content: ``registry.trust.collect``, perhaps with more places.
+Look = Callable[[Source, Descriptor], tuple[SignaturePlace, ...]]
+
+
+def read_artifact(
+    source: Source, name: str | Digest, origin: Origin, *, platform: Platform, look: Look
+) -> RemoteArtifact:
+    """Return the package for ``platform`` that ``name`` stands for, config and object read.
+
+    The name is resolved once; all else is asked for by digest.  Raises NotFound,
+    TransportError, StoreError, ContentError, and SpecError when it is no package or has
+    none for this platform.
+    """
+    named = source.resolve(name)
+    manifest, index = _for_platform(source, named, platform)
+    layout = PackageLayout.of(manifest)
+    places = look(source, manifest.descriptor)
+    if index is not None:
+        places = (*look(source, index.descriptor), *places)
+    return RemoteArtifact(
+        origin=origin,
+        manifest=manifest,
+        index=index,
+        config=_read(source, layout.config, LIMITS.config),
+        object=_read(source, layout.object, LIMITS.object),
+        places=places,
+    )
+
+
+def resolve_child(source: Source, want: Descriptor) -> Manifest | Index:
+    """Return a child of an index; raises SizeMismatch or SpecError when it is not as listed."""
+    found = source.resolve(want.digest)
+    if len(found.raw) != want.size:
+        raise SizeMismatch(f"{want.digest} has {len(found.raw)} bytes, {want.size} listed")
+    if found.media_type != want.media_type:
+        raise SpecError(f"{want.digest} is {found.media_type}, {want.media_type} listed")
+    return found
+
+
+def _for_platform(
+    source: Source, named: Manifest | Index, platform: Platform
+) -> tuple[Manifest, Index | None]:
+    if isinstance(named, Manifest):
+        return named, None
+    child = resolve_child(source, named.select(platform))
+    if not isinstance(child, Manifest):
+        raise SpecError("an index inside the index of a package")
+    return child, named
+
+
+def _read(source: Source, want: Descriptor, limit: int) -> bytes:
+    with source.fetch(want) as stream:
+        return read_exactly(stream, want, limit)
