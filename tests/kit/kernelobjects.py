@@ -1,7 +1,9 @@
 """Objects for the runner's kernel tests: compiled from a few lines, admitted, opened."""
 
+import contextlib
 import functools
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -9,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from bpfpack.runner.kernel import LiveKernel
 from bpfpack.runner.plan import Plan, plan
@@ -22,15 +24,17 @@ from bpfpack.spec.policy import Policy
 from bpfpack.spec.trust import InsecureSkip, Mark, RemoteArtifact, VerifiedArtifact, admit
 from tests.kit.objects import run, tool
 
-PRELUDE = """
+PRELUDE: Final = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 char LICENSE[] SEC("license") = "GPL";
 typedef unsigned int u32;
 typedef unsigned long long u64;
 struct event { u64 sequence; u32 pid; u32 tag; };
+static u32 __attribute__((unused)) caller(void) { return bpf_get_current_pid_tgid() >> 32; }
 """
-EVENTS = Output(name="events", map="events", kind="events", types=(EventType(type="event"),))
+_BPF_ID: Final = re.compile(r"^(prog|map|link)_id:\s+(\d+)$", re.MULTILINE)
+EVENTS: Final = Output(name="events", map="events", kind="events", types=(EventType(type="event"),))
 
 
 @functools.cache
@@ -107,20 +111,25 @@ def opened(
     return Session.open(artifact, made)
 
 
-def in_kernel(kind: str) -> list[dict[str, Any]]:
-    """What bpftool shows of ``prog``, ``map`` or ``link``."""
-    shown = subprocess.run(
-        [tool("bpftool"), "-j", kind, "show"], capture_output=True, check=True, timeout=30
-    )
-    found: list[dict[str, Any]] = json.loads(shown.stdout)
+def held(pid: int | str = "self") -> set[tuple[str, int]]:
+    """The programs, maps and links that a process holds by descriptor, as (kind, id)."""
+    found: set[tuple[str, int]] = set()
+    for info in Path(f"/proc/{pid}/fdinfo").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the listing's own descriptor
+            for name, number in _BPF_ID.findall(info.read_text()):
+                found.add((name, int(number)))
     return found
 
 
-def ids(*kinds: str) -> set[tuple[str, int]]:
-    """The programs, maps and links there are."""
-    return {
-        (kind, item["id"]) for kind in kinds or ("prog", "map", "link") for item in in_kernel(kind)
-    }
+def in_kernel(*kinds: str) -> set[tuple[str, int]]:
+    """The programs, maps and links that bpftool shows, as (kind, id)."""
+    found = set()
+    for kind in kinds or ("prog", "map", "link"):
+        shown = subprocess.run(
+            [tool("bpftool"), "-j", kind, "show"], capture_output=True, check=True, timeout=30
+        )
+        found |= {(kind, int(item["id"])) for item in json.loads(shown.stdout)}
+    return found
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
