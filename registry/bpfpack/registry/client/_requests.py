@@ -147,7 +147,8 @@ def _prepare(request: Request) -> requests.PreparedRequest:
     prepared = requests.Request(
         request.method, request.url, headers=dict(request.headers)
     ).prepare()
-    # prepare() re-quotes; an upload's state may be signed as it was spelled.
+    # prepare() re-quotes; an upload's state may be signed as it was spelled.  urllib3 still
+    # writes %2f as %2F, which means the same (RFC 3986, 6.2.2.1).
     prepared.url = request.url
     size = request.body.size if request.body else 0
     if request.body is not None:

@@ -65,8 +65,9 @@ class Uploader:
             start = self._start(want.digest, mount_from if attempt == 1 else None)
             if start is None:
                 return False
+            location = _location(start)
             try:
-                self._whole(start, want, blob)
+                self._whole(location, want, blob)
             except TransportError as e:
                 if blob.replayable and e.status in _TOO_MUCH_AT_ONCE:
                     self._chunked(want, blob)
@@ -91,8 +92,7 @@ class Uploader:
             return None
         return answer
 
-    def _whole(self, start: Answer, want: Descriptor, blob: "_Blob") -> None:
-        location = _location(start)
+    def _whole(self, location: str, want: Descriptor, blob: "_Blob") -> None:
         try:
             answer = self._ask(self._endpoint.send_blob(location, want.digest, blob))
         except BaseException:
