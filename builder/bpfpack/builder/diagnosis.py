@@ -30,10 +30,9 @@ class Diagnosis:
         ``told`` is where the TOML would have said it; ``name``, behind ``before``, what the
         source calls it.
         """
-        where = self._toml(told) or self._source(cause, name, before)
-        message = str(SpecError(cause.reason, path=told[:2] if where else (*told, *cause.path)))
-        if where:
-            message = f"{cause.reason} ({'.'.join((*told, *cause.path))})" if told else str(cause)
+        path = (*told, *cause.path)
+        where = self._toml(path) or self._source(cause, name, before) or self._toml(told)
+        message = str(SpecError(cause.reason, path=path))
         error = BuildError(f"{where}: {message}" if where else message)
         error.hint = cause.hint
         return error
@@ -44,8 +43,9 @@ class Diagnosis:
         place = f"{self.shown}{FILE_NAME}" + ("" if line is None else f":{line}")
         return BuildError(f"{place}: {cause}")
 
-    def _toml(self, told: tuple[str, ...]) -> str | None:
-        line = self.release.line_of(told) if told else None
+    def _toml(self, path: tuple[str, ...]) -> str | None:
+        """Return the line of the TOML that says this and not only what is around it."""
+        line = self.release.line_of(path, whole=True) if path else None
         return None if line is None else f"{self.shown}{FILE_NAME}:{line}"
 
     def _source(self, cause: SpecError, name: str, before: str) -> str | None:

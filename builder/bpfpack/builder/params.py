@@ -25,13 +25,13 @@ _RESERVED: Final = {"help": "option", "h": "short"}
 def make_params(
     spec: ObjectSpec, said: Mapping[str, Words], diagnosis: Diagnosis
 ) -> tuple[Param, ...]:
-    """Return the options, in the order of the names of their globals; raises BuildError."""
+    """Return the options, in the order in which the globals lie; raises BuildError."""
     variables = {v.name: v for v in spec.variables if _is_param(spec, v)}
     for name in said:
         if said[name] and name not in variables:
             cause = SpecError(f"{name!r} is not a `const volatile` global of the object")
             raise diagnosis.error(cause, told=("params", name), name=name)
-    shown = {n: v for n, v in sorted(variables.items()) if not said.get(n, {}).get("hidden")}
+    shown = {n: v for n, v in variables.items() if not said.get(n, {}).get("hidden")}
     names = _option_names(shown, said)
     found: dict[str, Param] = {}
     for name, variable in shown.items():

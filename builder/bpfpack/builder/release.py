@@ -74,8 +74,11 @@ class Release:
             text=text,
         )
 
-    def line_of(self, path: tuple[str, ...]) -> int | None:
-        """Return the line, from 1, that says ``path`` or most of it, None when none does."""
+    def line_of(self, path: tuple[str, ...], *, whole: bool = False) -> int | None:
+        """Return the line, from 1, that says ``path`` or most of it, None when none does.
+
+        ``whole`` wants all of it.
+        """
         best: int | None = None
         length = 0
         table: tuple[str, ...] = ()
@@ -89,7 +92,7 @@ class Release:
             common = _common(here, path)
             if common == len(here) and common > length:
                 best, length = number, common
-        return best
+        return None if whole and length < len(path) else best
 
 
 def _table(found: Mapping[str, Any], section: str, known: tuple[str, ...]) -> dict[str, Words]:
