@@ -1,29 +1,97 @@
-"""This host and this user: the directories, the store and the printer of one command."""
+"""This host and this user: what every command is composed of, opened when first used."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bpfpack.cli.printer import Printer
 from bpfpack.registry.paths import Dirs
 from bpfpack.registry.store.disk import DiskStore
 
+if TYPE_CHECKING:
+    from bpfpack.registry.client.remote import RegistryClient
+    from bpfpack.registry.trust.hostkey import HostKey
+    from bpfpack.registry.trust.marks import MarkFiles
+    from bpfpack.spec.judgement import Judgement, SignatureCheck
+    from bpfpack.spec.policy import Policy
+
 
 @dataclass(frozen=True, kw_only=True)
 class Host:
-    """What every command is composed of; nothing is opened before it is used."""
+    """Directories, store, trust and registries of one command."""
 
     dirs: Dirs
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     printer: Printer = field(default_factory=Printer.standard)
+    plain_http: bool = False
+    ca_file: Path | None = None
 
     @classmethod
-    def here(cls, *, quiet: bool = False, verbose: bool = False) -> "Host":
+    def here(
+        cls,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        plain_http: bool = False,
+        ca_file: Path | None = None,
+    ) -> "Host":
         """The host as the environment of this process describes it."""
-        host = cls(dirs=Dirs.of(os.environ, os.geteuid()))
+        dirs = Dirs.of(os.environ, os.geteuid())
+        host = cls(dirs=dirs, plain_http=plain_http, ca_file=ca_file)
         host.printer.quiet, host.printer.verbose = quiet, verbose
         return host
+
+    @property
+    def now(self) -> datetime:
+        """The time by which signatures are judged."""
+        return datetime.now(UTC)
 
     @cached_property
     def store(self) -> DiskStore:
         """The local store."""
         return DiskStore(self.dirs.store)
+
+    @cached_property
+    def registries(self) -> "RegistryClient":
+        """The client for registries; importing its transport is left to its first request."""
+        from bpfpack.registry.client.remote import RegistryClient
+        from bpfpack.registry.client.settings import Settings
+
+        return RegistryClient(Settings(plain_http=self.plain_http, ca_file=self.ca_file))
+
+    @cached_property
+    def policy(self) -> "Policy":
+        """The rules in force; what cannot be read denies everything."""
+        from bpfpack.registry.trust.policyfile import load
+
+        return load(self.dirs.config)
+
+    @cached_property
+    def marks(self) -> "MarkFiles":
+        """The newest signatures that this host accepted."""
+        from bpfpack.registry.trust.marks import MarkFiles
+
+        return MarkFiles(self.dirs.state)
+
+    @cached_property
+    def host_key(self) -> "HostKey":
+        """The key that vouches for what was built here."""
+        from bpfpack.registry.trust.hostkey import HostKey
+
+        return HostKey(self.dirs.state)
+
+    @cached_property
+    def check(self) -> "SignatureCheck":
+        """The cryptography behind `admit` and `judge`."""
+        from bpfpack.registry.trust.check import CryptographyCheck
+
+        return CryptographyCheck()
+
+    def accepted(self, judgement: "Judgement") -> None:
+        """Remember the newest signature of what was just accepted."""
+        if judgement.mark is not None:
+            self.marks.record(judgement.mark)

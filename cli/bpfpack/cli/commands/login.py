@@ -1,0 +1,70 @@
+"""Credentials for registries: login, logout."""
+
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from bpfpack.cli.host import Host
+from bpfpack.cli.identity import prompt_for
+from bpfpack.cli.options import CaFile, PlainHttp
+from bpfpack.registry.client import login as client
+from bpfpack.registry.client.settings import Settings
+from bpfpack.registry.client.wire import Credential
+from bpfpack.spec.errors import UsageError
+
+EXAMPLES: Final = {
+    "login": (
+        "bpfpack login ghcr.io -u you",
+        "echo $TOKEN | bpfpack login ghcr.io -u you --password-stdin",
+    ),
+    "logout": ("bpfpack logout ghcr.io",),
+}
+
+
+def login(
+    registry: Annotated[str, typer.Argument(help="The registry, such as ghcr.io.")],
+    username: Annotated[
+        str | None, typer.Option("-u", "--username", help="Whom to log in as.", metavar="NAME")
+    ] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from stdin.")
+    ] = False,
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+) -> None:
+    """Log in to a registry.
+
+    The credential is tried first, then kept where docker keeps it, or in docker's helper.
+    """
+    host = Host.here(plain_http=plain_http, ca_file=ca_file)
+    if username is None:
+        if prompt_for("") is None:
+            raise UsageError("nobody to ask for a username").with_hint("give -u NAME")
+        username = typer.prompt("Username", err=True)
+    kept = client.login(
+        registry,
+        Credential(username=username, secret=_password(password_stdin)),
+        Settings(plain_http=plain_http, ca_file=ca_file),
+        host.environ,
+    )
+    where = f"helper {kept.helper}" if kept.helper else str(kept.path)
+    host.printer.result(f"logged in to {kept.registry}; kept in {where}")
+
+
+def logout(
+    registry: Annotated[str, typer.Argument(help="The registry, such as ghcr.io.")],
+) -> None:
+    """Forget the credentials for a registry."""
+    host = Host.here()
+    gone = client.logout(registry, host.environ)
+    host.printer.result(f"logged out of {registry}" if gone else f"not logged in to {registry}")
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline(65536).rstrip("\r\n")
+    ask = prompt_for("Password")
+    if ask is None:
+        raise UsageError("nobody to ask for a password").with_hint("give --password-stdin")
+    return ask()

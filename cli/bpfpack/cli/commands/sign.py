@@ -1,0 +1,116 @@
+"""Signatures: sign, verify."""
+
+from datetime import timedelta
+from typing import Annotated, Final
+
+import typer
+
+from bpfpack.cli.host import Host
+from bpfpack.cli.identity import load_key, prompt_for
+from bpfpack.cli.judged import describe, judgement_rows
+from bpfpack.cli.located import Located, locate, places_of
+from bpfpack.cli.options import CaFile, DocumentFormat, PasswordFd, PasswordFile, PlainHttp
+from bpfpack.registry.trust import attach, keyfiles
+from bpfpack.registry.trust import sign as signing
+from bpfpack.spec.errors import UsageError
+from bpfpack.spec.judgement import Evidence
+from bpfpack.spec.judging import judge
+from bpfpack.spec.policy import Key, Policy, parse_age
+from bpfpack.spec.reference import Reference
+
+EXAMPLES: Final = {
+    "sign": (
+        "bpfpack sign ghcr.io/x/opensnoop:1.0",
+        "bpfpack sign --key release.key ghcr.io/x/opensnoop@sha256:...",
+        "bpfpack sign --as ghcr.io/x/opensnoop:1.0 opensnoop:dev",
+    ),
+    "verify": (
+        "bpfpack verify ghcr.io/x/opensnoop:1.0",
+        "bpfpack verify --key x.pub ghcr.io/x/opensnoop:1.0",
+        "bpfpack verify -o json ghcr.io/x/opensnoop",
+    ),
+}
+
+
+def sign(
+    name: Annotated[str, typer.Argument(metavar="REF", help="What to sign.")],
+    key: Annotated[
+        str | None, typer.Option("--key", help="Sign with this private key.", metavar="FILE")
+    ] = None,
+    as_: Annotated[
+        str | None, typer.Option("--as", help="The name to sign it under.", metavar="REF")
+    ] = None,
+    expires: Annotated[
+        str, typer.Option("--expires", help="How long it counts.", metavar="AGE")
+    ] = "400d",
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    password_file: PasswordFile = None,
+    password_fd: PasswordFd = None,
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+) -> None:
+    """Sign a package where it is: in the local store, otherwise in its registry."""
+    host = Host.here(plain_http=plain_http, ca_file=ca_file)
+    wanted = Reference.parse(name)
+    found = locate(host, wanted)
+    target = Reference.parse(as_) if as_ else found.reference
+    if not found.local and wanted.digest is None and not yes:
+        _confirm(found)
+    unlocked = load_key(host, key, password_file=password_file, password_fd=password_fd)
+    signed = signing.sign(
+        found.content.descriptor, target, unlocked, now=host.now, lifetime=_lifetime(expires)
+    )
+    attach.attach(found.place, signed)
+    host.printer.result(f"signed {signed.reference} ({signed.subject.digest})")
+
+
+def verify(
+    name: Annotated[str, typer.Argument(metavar="REF", help="What to check.")],
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="By this public key instead of the policy.", metavar="PUB"),
+    ] = None,
+    output: DocumentFormat = "text",
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+) -> None:
+    """Check a package's signatures, as `run` would, without running it."""
+    host = Host.here(plain_http=plain_http, ca_file=ca_file)
+    found = locate(host, Reference.parse(name))
+    policy = _policy(host, key)
+    judged = judge(
+        Evidence(origin=found.origin, manifest=found.content, places=places_of(host, found)),
+        policy,
+        host.check,
+        now=host.now,
+        marks=host.marks,
+        host_key=host.host_key.public_pem(),
+    )
+    if output != "text":
+        host.printer.document(describe(found.reference, judged), output)
+    elif judged.accepted:
+        for line in judgement_rows(found.reference, judged):
+            host.printer.result(line)
+    if not judged.accepted:
+        raise judged.error()
+
+
+def _policy(host: Host, key: str | None) -> Policy:
+    if key is None:
+        return host.policy
+    pem = keyfiles.read_public(key, host.environ)
+    host.printer.info(f"checking by {key} alone; signatures that name no reference count too")
+    return Policy.only_key(Key(name=key, pem=pem))
+
+
+def _confirm(found: Located) -> None:
+    digest = found.content.descriptor.digest
+    if prompt_for("") is None:
+        raise UsageError(
+            f"{found.reference} is not in the local store, and names {digest} right now"
+        ).with_hint(f"sign {found.reference.name}@{digest}, or say --yes")
+    typer.confirm(f"Sign {found.reference}, which is {digest} right now?", abort=True, err=True)
+
+
+def _lifetime(text: str) -> timedelta:
+    return parse_age(text)

@@ -1,0 +1,174 @@
+"""``bpfpack trust``: the rules of policy.toml."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from bpfpack.cli.app import epilog, new_app
+from bpfpack.cli.host import Host
+from bpfpack.cli.judged import describe
+from bpfpack.cli.located import locate, places_of
+from bpfpack.cli.options import CaFile, DocumentFormat, ListingFormat, PlainHttp
+from bpfpack.registry.trust import keyfiles, keys, policyfile
+from bpfpack.spec.judgement import Evidence
+from bpfpack.spec.judging import judge
+from bpfpack.spec.policy import Key, Scope
+from bpfpack.spec.reference import Reference
+
+app = new_app(
+    "Say whose signatures count for which packages.",
+    ("bpfpack trust add ghcr.io/x --key x.pub", "bpfpack trust test ghcr.io/x/opensnoop"),
+)
+
+_COLUMNS = {
+    "SCOPE": lambda row: row["scope"],
+    "KEY": lambda row: row["key"],
+    "FINGERPRINT": lambda row: row["fingerprint"] or "-",
+    "LEVEL": lambda row: row["level"],
+    "FROM": lambda row: row["source"],
+}
+
+
+@app.command(
+    epilog=epilog(
+        (
+            "bpfpack trust add ghcr.io/x --key x.pub",
+            "bpfpack trust add mirror.corp/x --key x.pub --signed-as ghcr.io/x",
+            "bpfpack trust add file:/srv/packages --key ops.pub",
+        )
+    )
+)
+def add(
+    scope: Annotated[str, typer.Argument(help="Registry, repository, prefix or transport.")],
+    key: Annotated[
+        str | None, typer.Option("--key", help="A public key to trust there.", metavar="PUB")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What to call the key.", metavar="NAME")
+    ] = None,
+    host_: Annotated[
+        bool, typer.Option("--host", help="Also take what was built on this host.")
+    ] = False,
+    signed_as: Annotated[
+        str | None,
+        typer.Option("--signed-as", help="The prefix copies were signed under.", metavar="PREFIX"),
+    ] = None,
+    unnamed: Annotated[
+        bool, typer.Option("--unnamed", help="Take signatures that name no reference.")
+    ] = False,
+    level: Annotated[
+        Literal["enforce", "warn"] | None, typer.Option("--level", help="What a refusal does.")
+    ] = None,
+    max_age: Annotated[
+        str | None, typer.Option("--max-age", help="Oldest signature to take.", metavar="AGE")
+    ] = None,
+) -> None:
+    """Trust a key for a scope; a second key is added to the first."""
+    host = Host.here()
+    trusted = None
+    if key is not None:
+        pem = keyfiles.read_public(key, host.environ)
+        trusted = Key(name=name or Path(key).stem, pem=pem)
+        if warning := keys.public_warning(pem):
+            host.printer.warn(warning)
+    rule = policyfile.add(
+        host.dirs.config,
+        policyfile.NewRule(
+            scope=scope,
+            key=trusted,
+            host=host_,
+            signed_as=signed_as,
+            unnamed=unnamed or None,
+            level=level,
+            max_age=max_age,
+        ),
+    )
+    host.printer.result(f"{rule.name}: {', '.join(_names(rule))}")
+
+
+@app.command("ls", epilog=epilog(("bpfpack trust ls", "bpfpack trust ls -o json")))
+def ls(output: ListingFormat = "table") -> None:
+    """List the rules in force."""
+    host = Host.here()
+    if host.policy.problem:
+        host.printer.warn(f"everything is refused: {host.policy.problem}")
+    rows = [
+        {
+            "scope": scope.name,
+            "key": key.name if key else "this host",
+            "fingerprint": f"SHA256:{key.fingerprint[:16]}" if key else None,
+            "level": scope.level,
+            "signedAs": scope.signed_as,
+            "unnamed": scope.unnamed,
+            "source": scope.source,
+        }
+        for scope in host.policy.scopes.values()
+        for key in (*scope.keys, *((None,) if scope.host else ()))
+    ]
+    host.printer.listing(rows, _COLUMNS, output)
+
+
+@app.command(epilog=epilog(("bpfpack trust rm ghcr.io/x", "bpfpack trust rm ghcr.io/x --key old")))
+def rm(
+    scope: Annotated[str, typer.Argument(help="The scope, as `trust ls` shows it.")],
+    key: Annotated[
+        str | None,
+        typer.Option("--key", help="Only this key, by name or fingerprint.", metavar="KEY"),
+    ] = None,
+) -> None:
+    """Remove a rule, or one key of it."""
+    host = Host.here()
+    policyfile.remove(host.dirs.config, scope, key)
+    host.printer.result(f"removed {key + ' from ' if key else ''}{scope}")
+
+
+@app.command("test", epilog=epilog(("bpfpack trust test ghcr.io/x/opensnoop:1.0",)))
+def test(
+    name: Annotated[str, typer.Argument(metavar="REF", help="What would be run.")],
+    output: DocumentFormat = "text",
+    plain_http: PlainHttp = False,
+    ca_file: CaFile = None,
+) -> None:
+    """Explain what the policy says about a package, and what would change it."""
+    host = Host.here(plain_http=plain_http, ca_file=ca_file)
+    found = locate(host, Reference.parse(name))
+    judged = judge(
+        Evidence(origin=found.origin, manifest=found.content, places=places_of(host, found)),
+        host.policy,
+        host.check,
+        now=host.now,
+        marks=host.marks,
+        host_key=host.host_key.public_pem(),
+    )
+    if output != "text":
+        host.printer.document(describe(found.reference, judged), output)
+        return
+    say = host.printer.result
+    say(f"{found.reference} ({found.content.descriptor.digest})")
+    say(f"scope    {judged.scope or 'none covers it'}")
+    for place in judged.places:
+        say(
+            f"place    {place.name}: {place.state}" + (f" ({place.reason})" if place.reason else "")
+        )
+    for verdict in judged.verdicts:
+        say(f"verdict  {verdict}" + (f" [{verdict.key}]" if verdict.key else ""))
+    say("result   accepted" if judged.accepted else f"result   refused: {judged.reason}")
+    if judged.hint:
+        say(f"to change it: {judged.hint}")
+
+
+@app.command("import", epilog=epilog(("bpfpack trust import /etc/containers/policy.json",)))
+def import_(
+    file: Annotated[Path, typer.Argument(help="A policy.json of podman, skopeo or CRI-O.")],
+) -> None:
+    """Take over the sigstoreSigned rules of a containers policy.json."""
+    from bpfpack.registry.trust.podman import import_policy
+
+    host = Host.here()
+    for line in import_policy(file, host.dirs.config):
+        host.printer.result(line)
+
+
+def _names(rule: Scope) -> list[str]:
+    return [*(str(key) for key in rule.keys), *(["this host"] if rule.host else [])]

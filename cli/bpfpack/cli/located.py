@@ -1,0 +1,76 @@
+"""Finding what a reference names, here or in a registry, with all its signatures."""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bpfpack.cli.host import Host
+from bpfpack.spec.errors import NotFound
+from bpfpack.spec.manifest import Index, Manifest
+from bpfpack.spec.origin import Origin
+from bpfpack.spec.reference import Reference
+from bpfpack.spec.signature import SignaturePlace
+
+if TYPE_CHECKING:
+    from bpfpack.registry.client.remote import RemoteRepository
+    from bpfpack.registry.store.disk import LocalRepository
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """Content under its effective name, in the store or in a registry."""
+
+    reference: Reference
+    content: Manifest | Index
+    place: "LocalRepository | RemoteRepository"
+    local: bool
+
+    @property
+    def origin(self) -> Origin:
+        """Where it came from, as trust sees it."""
+        kind = "store" if self.local else "registry"
+        return Origin(kind=kind, reference=self.reference, location=str(self.reference))
+
+
+def locate_local(host: Host, reference: Reference) -> Located | None:
+    """Return what the store has under a name, with the tag that was meant; None for nothing."""
+    from bpfpack.registry.client.pull import default_tag
+
+    place = host.store.repository(reference.name)
+    try:
+        if reference.tag is None and reference.digest is None:
+            reference = reference.with_tag(default_tag(place))
+        content = host.store.resolve(reference)
+    except NotFound:
+        return None
+    return Located(reference=reference, content=content, place=place, local=True)
+
+
+def locate_remote(host: Host, reference: Reference) -> Located:
+    """Return what a registry has under a name; raises NotFound, TransportError."""
+    from bpfpack.registry.client.pull import default_tag
+
+    _ = reference.api_host  # a bare name is refused in its own words
+    place = host.registries.repository(reference.registry or "", reference.repository)
+    if reference.tag is None and reference.digest is None:
+        reference = reference.with_tag(default_tag(place))
+    content = place.resolve(reference.digest or reference.tag or "")
+    return Located(reference=reference, content=content, place=place, local=False)
+
+
+def locate(host: Host, reference: Reference) -> Located:
+    """Return what the store has under a name, otherwise what the registry has."""
+    found = locate_local(host, reference)
+    if found is None and reference.is_bare:
+        raise NotFound(f"{reference} is not in the local store").with_hint(
+            "`bpfpack list` shows what is here; a name with a registry would be looked up there"
+        )
+    return found or locate_remote(host, reference)
+
+
+def places_of(host: Host, found: Located) -> tuple[SignaturePlace, ...]:
+    """Look for signatures where the content is, and for this host's own word on it."""
+    from bpfpack.registry.trust.collect import collect
+
+    subject = replace(found.content.descriptor, annotations={})
+    own = host.host_key.place(subject.digest)
+    return (*collect(found.place, subject), own)
