@@ -111,6 +111,11 @@ def opened(
     return Session.open(artifact, made)
 
 
+def descriptors() -> list[str]:
+    """The open descriptors of this process."""
+    return sorted(entry.name for entry in Path("/proc/self/fd").iterdir())
+
+
 def held(pid: int | str = "self") -> set[tuple[str, int]]:
     """The programs, maps and links that a process holds by descriptor, as (kind, id)."""
     found: set[tuple[str, int]] = set()
