@@ -120,6 +120,45 @@ def test_signals_end_it_in_order(tmp_path: Path, number: int) -> None:
         assert Repository(running.url, "x").call("GET", f"blobs/{digest}").content == b"kept"
 
 
+def begin_patch(running: RunningRegistry, location: str, length: int) -> socket.socket:
+    """Send the head of a PATCH and wait until the server is at work on it."""
+    host, _, port = running.host.rpartition(":")
+    connection = socket.create_connection((host, int(port)), timeout=30)
+    connection.sendall(
+        f"PATCH {location} HTTP/1.1\r\nHost: {running.host}\r\nContent-Length: {length}\r\n"
+        "Expect: 100-continue\r\n\r\n".encode()
+    )
+    assert connection.recv(4096).startswith(b"HTTP/1.1 100 ")
+    return connection
+
+
+def test_what_is_under_way_is_finished(tmp_path: Path) -> None:
+    with bpfpack_registry(tmp_path) as running:
+        location = Repository(running.url, "x").begin()
+        with begin_patch(running, location, 2 * MIB) as connection:
+            running.process.send_signal(signal.SIGTERM)
+            connection.sendall(bytes(2 * MIB))
+            assert connection.recv(4096).startswith(b"HTTP/1.1 202 ")
+        assert running.process.wait(30) == 0
+    with bpfpack_registry(tmp_path) as running:
+        repo = Repository(running.url, "x")
+        assert repo.finish(location, digest_of(bytes(2 * MIB))).status_code == 201
+
+
+def test_what_does_not_end_does_not_keep_it_from_ending(tmp_path: Path) -> None:
+    with bpfpack_registry(tmp_path) as running:
+        repo = Repository(running.url, "x")
+        location = repo.begin()
+        assert repo.chunk(location, b"a" * MIB).status_code == 202
+        with begin_patch(running, location, 2 * MIB):
+            assert running.stop() == 0
+        assert "Traceback" not in "".join(running.log)
+    with bpfpack_registry(tmp_path) as running:
+        repo = Repository(running.url, "x")
+        assert repo.call("GET", location).headers["Range"] == f"0-{MIB - 1}"
+        assert repo.finish(location, digest_of(b"a" * MIB)).status_code == 201
+
+
 def test_a_kill_in_mid_upload_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     data = hashlib.shake_256(b"blob").digest(3 * MIB)
     with bpfpack_registry(tmp_path) as running:
@@ -239,6 +278,29 @@ def test_a_body_longer_than_declared_is_not_part_of_the_blob(registry: RunningRe
     assert repo.call("GET", f"blobs/{digest_of(b'12345GARBAGE')}").status_code == 404
 
 
+def test_an_endless_chunk_is_cut_off(registry: RunningRegistry) -> None:
+    location = Repository(registry.url, "endless").begin()
+    host, _, port = registry.host.rpartition(":")
+    piece = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+    with socket.create_connection((host, int(port)), timeout=30) as connection:
+        connection.sendall(
+            f"PATCH {location} HTTP/1.1\r\nHost: {registry.host}\r\nContent-Range: 0-9\r\n"
+            "Transfer-Encoding: chunked\r\n\r\n".encode()
+        )
+        with pytest.raises(ConnectionError):
+            while True:
+                connection.sendall(piece)
+
+
+def test_a_manifest_declared_too_large_is_refused_unread(registry: RunningRegistry) -> None:
+    answer = raw_exchange(
+        registry.host,
+        f"PUT /v2/x/manifests/t HTTP/1.1\r\nHost: {registry.host}\r\nContent-Length: 99999999\r\n"
+        "Content-Type: application/vnd.oci.image.index.v1+json\r\n\r\n".encode(),
+    )
+    assert answer.startswith(b"HTTP/1.1 413")
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -248,6 +310,8 @@ def test_a_body_longer_than_declared_is_not_part_of_the_blob(registry: RunningRe
         "/v2/x/blobs/sha256%3A" + "%2e%2e%2f" * 16,
         "/v2/x/blobs/uploads/..%2f..%2fregistry.db",
         "/v2/x/blobs/uploads/registry.db",
+        "/v2/x/blobs/uploads/%00",
+        "/v2/x/blobs/uploads/" + "a" * 4000,
         "/v2/x/manifests/" + "a" * 4000,
         "/v2/x/manifests/sha256:" + "A" * 64,
         "/v2/x/manifests/%00",
@@ -315,6 +379,11 @@ def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
         reply = repo.chunk(location, bytes(8 * MIB))
         assert (reply.status_code, error_code(reply)) == (507, "DENIED")
         assert repo.call("DELETE", location).status_code == 204
+        whole = {"digest": digest_of(bytes(8 * MIB))}
+        reply = repo.call("POST", "blobs/uploads/", params=whole, data=bytes(8 * MIB))
+        assert reply.status_code == 507
+        inside = Path(f"/proc/{running.process.pid}/root{tmp_path}/data/uploads")
+        assert list(inside.iterdir()) == []
         assert repo.call("GET", f"blobs/{repo.push_blob(b'small')}").content == b"small"
 
 

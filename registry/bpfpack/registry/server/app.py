@@ -9,6 +9,7 @@ from aiohttp import web
 
 from bpfpack.registry.server import blobs, guard, listings, manifests, pushes
 from bpfpack.registry.server.call import Call
+from bpfpack.registry.server.drain import Drain
 from bpfpack.registry.server.faults import Fault
 from bpfpack.registry.server.routes import Kind, parse_path
 from bpfpack.registry.server.storage import Storage
@@ -44,22 +45,28 @@ _HANDLERS: Final[Mapping[Kind, Mapping[str, Handler]]] = {
 }
 
 
-def make_app(storage: Storage, hosts: frozenset[str] = frozenset()) -> web.Application:
+def make_app(storage: Storage, hosts: frozenset[str], drain: Drain) -> web.Application:
     """Return the application over ``storage``; it may also be called by ``hosts``."""
 
     async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            return await _answer(request, storage, hosts)
-        except Fault as e:
-            return e.response()
-        except StoreError as e:
-            _LOG.exception("%s %s", request.method, request.path)
-            return _storage_fault(e).response()
+        with drain.request():
+            try:
+                return await _answer(request, storage, hosts)
+            except Fault as e:
+                return e.response()
+            except StoreError as e:
+                _LOG.exception("%s %s", request.method, request.path)
+                return _storage_fault(e).response()
+
+    async def prepare(request: web.BaseRequest, response: web.StreamResponse) -> None:
+        response.headers.update(guard.HEADERS)
+        if drain.ending:
+            response.force_close()
 
     # The handlers read bodies by themselves, each with its own bound.
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handle)
-    app.on_response_prepare.append(_harden)
+    app.on_response_prepare.append(prepare)
     return app
 
 
@@ -78,10 +85,6 @@ async def _answer(
         request=request, storage=storage, repository=route.repository, argument=route.argument
     )
     return await handler(call)
-
-
-async def _harden(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    response.headers.update(guard.HEADERS)
 
 
 def _storage_fault(error: StoreError) -> Fault:

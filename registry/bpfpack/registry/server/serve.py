@@ -18,11 +18,14 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from bpfpack.registry.server.app import make_app
 from bpfpack.registry.server.disk import DiskStorage
+from bpfpack.registry.server.drain import Drain
 from bpfpack.spec.errors import StoreError, TransportError, UsageError
 
 _LOG: Final = logging.getLogger(__name__)
 # What is under way when the server is told to stop has so long to end.
 _GRACE_SECONDS: Final = 5
+# What did not is cancelled, and has so long to clean up.
+_CANCEL_SECONDS: Final = 1
 _KEEPALIVE_SECONDS: Final = 75
 # How long the rest of a refused body is read, so that the client sees the answer.
 _LINGER_SECONDS: Final = 2
@@ -83,19 +86,24 @@ async def serving(config: ServerConfig) -> AsyncIterator[str]:
         stack.callback(listener.close)
         storage = DiskStorage(config.data)
         stack.callback(storage.close)
+        drain, names = Drain(), frozenset(name.lower() for name in config.hosts)
         runner = web.AppRunner(
-            make_app(storage, frozenset(name.lower() for name in config.hosts)),
+            make_app(storage, names, drain),
             access_log=None,
             auto_decompress=False,
             keepalive_timeout=_KEEPALIVE_SECONDS,
             lingering_time=_LINGER_SECONDS,
             logger=_quiet_logger(),
             read_bufsize=_READ_BUFFER,
-            shutdown_timeout=_GRACE_SECONDS,
+            shutdown_timeout=_CANCEL_SECONDS,
         )
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        await web.SockSite(runner, listener, ssl_context=context).start()
+        site = web.SockSite(runner, listener, ssl_context=context)
+        await site.start()
+        # Unwound from the last to the first: no new connections, then none at all.
+        stack.push_async_callback(drain.wait, _GRACE_SECONDS)
+        stack.push_async_callback(site.stop)
         sweeper = asyncio.create_task(_sweep(storage, config.upload_idle))
         stack.callback(sweeper.cancel)
         scheme = "https" if config.tls else "http"
