@@ -1,13 +1,20 @@
 """Every place that holds content obeys one contract: `Source` to read, `Sink` to write."""
 
+import gzip
 import io
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from bpfpack.registry.bundle import load, save
+from bpfpack.registry.store.archive import ArchiveWriter
 from bpfpack.registry.store.disk import DiskStore
+from bpfpack.registry.store.layout import Layout
 from bpfpack.registry.store.memory import MemoryStore
+from bpfpack.registry.transfer import copy
 from bpfpack.spec.bounded import read_exactly
 from bpfpack.spec.content import Sink, Source
 from bpfpack.spec.descriptor import Descriptor
@@ -195,6 +202,66 @@ class TestDisk(LocalContract):
         assert len(elsewhere.referrers(digest)) == 1
         with pytest.raises(NotFound):
             elsewhere.resolve("1.0")
+
+
+class TestMemoryCopied(SourceContract):
+    """What `copy` brought over is all there."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Source:
+        source = filled(DiskStore(tmp_path / "store").repository("ghcr.io/x/tiny"))
+        target = MemoryStore()
+        for tag in source.tags():
+            assert not copy(source, target, tag, tag).problems
+        return target
+
+
+class TestArchive(SourceContract):
+    """What `save` wrote, read as `run FILE` and `load` read it."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Iterator[Source]:
+        with Layout.open(saved(tmp_path)) as layout:
+            yield layout.repository()
+
+
+class TestArchiveInGzip(SourceContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Iterator[Source]:
+        data = gzip.compress(saved(tmp_path).read_bytes())
+        with Layout.from_stream(io.BytesIO(data), "stdin") as layout:
+            yield layout.repository("ghcr.io/x/tiny")
+
+
+class TestLayoutDirectory(SourceContract):
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Iterator[Source]:
+        (tmp_path / "layout").mkdir()
+        subprocess.run(["tar", "-xf", saved(tmp_path), "-C", tmp_path / "layout"], check=True)
+        with Layout.open(tmp_path / "layout") as layout:
+            yield layout.repository("ghcr.io/x/tiny")
+
+
+class TestLoaded(SourceContract):
+    """An archive loaded into another store, signatures and all."""
+
+    @pytest.fixture
+    def place(self, tmp_path: Path) -> Source:
+        store = DiskStore(tmp_path / "elsewhere")
+        with Layout.open(saved(tmp_path)) as layout:
+            moved = load(layout, store)
+        assert not [problem for m in moved for problem in m.copied.problems]
+        return store.repository("ghcr.io/x/tiny")
+
+
+def saved(tmp_path: Path) -> Path:
+    """An archive of what `filled` puts there."""
+    store = DiskStore(tmp_path / "store")
+    filled(store.repository("ghcr.io/x/tiny"))
+    with ArchiveWriter() as writer:
+        save(store, [record.reference for record in store.records()], writer)
+        writer.save(tmp_path / "tiny.tar")
+    return tmp_path / "tiny.tar"
 
 
 def other() -> Package:

@@ -1,0 +1,274 @@
+"""Copies whole packages from any source to any sink: push, pull, save and load are this.
+
+What belongs to it travels along: the children of an index, and whatever signs or describes
+each of them.  Content goes before the name for it, so that whoever sees a tag finds all of
+it.  All bytes pass `bounded` in the sink.
+"""
+
+import io
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Final, Protocol, runtime_checkable
+
+from bpfpack.registry.fetch_package import resolve_child
+from bpfpack.registry.store import attached
+from bpfpack.spec import mediatypes
+from bpfpack.spec.bounded import Readable
+from bpfpack.spec.content import Progress, ReferrersUnsupported, Sink, Source
+from bpfpack.spec.descriptor import Descriptor, Platform
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import (
+    ContentError,
+    LimitExceeded,
+    NotFound,
+    SpecError,
+    TransportError,
+)
+from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.manifest import Index, Manifest
+from bpfpack.spec.package import children
+from bpfpack.spec.signature import fallback_tag
+
+# What a repository that others write may do to us, and does not end the copy.
+_THEIRS: Final = (TransportError, ContentError, SpecError)
+_SIGNATURES: Final = frozenset({mediatypes.SIGSTORE_BUNDLE, mediatypes.COSIGN_SIGNATURE})
+
+
+@runtime_checkable
+class Resolves(Protocol):
+    """A sink that can be asked what a tag names there already."""
+
+    def resolve(self, name: str | Digest) -> Manifest | Index: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Copied:
+    """What was copied; ``problems`` say, a line each, what of the signatures was not."""
+
+    content: Manifest | Index
+    blobs: int
+    signatures: int
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Extra:
+    """Something about a manifest: a referrer, or what an attached ``tag`` names."""
+
+    content: Manifest | Index
+    tag: str | None = None
+
+
+def copy(
+    source: Source,
+    sink: Sink,
+    name: str | Digest,
+    tag: str | None,
+    *,
+    progress: Progress | None = None,
+    verb: str = "pull",
+    concurrency: int = 3,
+    signatures: bool = True,
+    platform: Platform | None = None,
+) -> Copied:
+    """Copy what ``name`` stands for, and name it ``tag``; the name is resolved once.
+
+    With ``platform`` an index brings that child alone.  Raises NotFound, TransportError,
+    StoreError, ContentError, SpecError, LimitExceeded; a signature that cannot be had is
+    among ``problems`` instead.
+    """
+    root = source.resolve(name)
+    contents = _graph(source, root, platform)
+    mover = _Mover(source, sink, progress, verb, concurrency)
+    mover.blobs(contents)
+    if not signatures:
+        _put_all(sink, contents, tag)
+        return Copied(content=root, blobs=mover.moved, signatures=0)
+    _put_all(sink, contents, None)
+    problems: list[str] = []
+    count = sum(mover.carry(e, problems) for e in _extras(source, contents, problems))
+    if tag is not None:
+        sink.put(root, tag)
+    return Copied(content=root, blobs=mover.moved, signatures=count, problems=tuple(problems))
+
+
+def _put_all(sink: Sink, contents: tuple[Manifest | Index, ...], tag: str | None) -> None:
+    *below, root = contents
+    for content in below:
+        sink.put(content)
+    sink.put(root, tag)
+
+
+def _graph(
+    source: Source, root: Manifest | Index, platform: Platform | None
+) -> tuple[Manifest | Index, ...]:
+    """Return every manifest to copy, children before parents, each once.
+
+    Raises LimitExceeded for depth and number, SpecError for an index that holds itself.
+    """
+    found: dict[Digest, Manifest | Index] = {}
+
+    def visit(content: Manifest | Index, above: tuple[Digest, ...]) -> None:
+        digest = content.descriptor.digest
+        if digest in above:
+            raise SpecError(f"the index {digest} holds itself")
+        if len(above) > LIMITS.index_depth:
+            raise LimitExceeded(f"indexes nested deeper than {LIMITS.index_depth}")
+        if len(found) > LIMITS.index_children:
+            raise LimitExceeded(f"more than {LIMITS.index_children} manifests")
+        if isinstance(content, Index):
+            for child in _wanted(content, platform):
+                if child.digest not in found:
+                    visit(resolve_child(source, child), (*above, digest))
+        found[digest] = content
+
+    visit(root, ())
+    return tuple(found.values())
+
+
+def _wanted(index: Index, platform: Platform | None) -> tuple[Descriptor, ...]:
+    return index.manifests if platform is None else (index.select(platform),)
+
+
+def _extras(
+    source: Source, contents: tuple[Manifest | Index, ...], problems: list[str]
+) -> Iterator[_Extra]:
+    """Find what refers to each manifest, signatures first, within a number and a size."""
+    for content in contents:
+        subject = content.descriptor.digest
+        for tag in attached.tags_for(subject):
+            try:
+                yield _Extra(content=source.resolve(tag), tag=tag)
+            except NotFound:
+                continue
+            except _THEIRS as e:
+                problems.append(f"{tag}: {e}")
+        listed = sorted(
+            _referrers(source, subject, problems), key=lambda d: d.artifact_type not in _SIGNATURES
+        )
+        if len(listed) > LIMITS.signature_candidates:
+            problems.append(
+                f"{len(listed) - LIMITS.signature_candidates} referrers of {subject} left behind"
+            )
+        for descriptor in listed[: LIMITS.signature_candidates]:
+            try:
+                extra = _Extra(content=resolve_child(source, descriptor))
+                if not extra.content.subject or extra.content.subject.digest != subject:
+                    raise SpecError("it refers to something else")
+                yield extra
+            except _THEIRS as e:
+                problems.append(f"referrer {descriptor.digest}: {e}")
+
+
+def _referrers(source: Source, subject: Digest, problems: list[str]) -> Iterable[Descriptor]:
+    """Return what the referrers API and the referrers tag list, each once."""
+    found: dict[Digest, Descriptor] = {}
+    try:
+        found |= {d.digest: d for d in source.referrers(subject)}
+    except ReferrersUnsupported:
+        pass
+    except _THEIRS as e:
+        problems.append(f"referrers of {subject}: {e}")
+    try:
+        tagged = source.resolve(fallback_tag(subject))
+        if isinstance(tagged, Index):
+            found = {d.digest: d for d in tagged.manifests} | found
+    except NotFound:
+        pass
+    except _THEIRS as e:
+        problems.append(f"{fallback_tag(subject)}: {e}")
+    return found.values()
+
+
+class _Mover:
+    """Moves blobs, several at once, and what refers to manifests, one after the other."""
+
+    def __init__(
+        self, source: Source, sink: Sink, progress: Progress | None, verb: str, concurrency: int
+    ) -> None:
+        self._source, self._sink = source, sink
+        self._progress, self._verb, self._concurrency = progress, verb, concurrency
+        self.moved = 0
+        self._lock = threading.Lock()
+        self._extra_bytes = 0
+
+    def blobs(self, contents: Iterable[Manifest | Index]) -> None:
+        """Have every blob of every manifest in the sink; the first error ends it all."""
+        manifests = [content for content in contents if isinstance(content, Manifest)]
+        wanted = {want.digest: want for m in manifests for want in children(m)}
+        with ThreadPoolExecutor(self._concurrency) as pool:
+            running = [pool.submit(self._blob, want) for want in wanted.values()]
+            try:
+                done, _ = wait(running, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def carry(self, extra: _Extra, problems: list[str]) -> bool:
+        """Copy one referrer or attachment; say whether it went."""
+        content, what = extra.content, extra.tag or f"referrer {extra.content.descriptor.digest}"
+        if not isinstance(content, Manifest):
+            problems.append(f"{what}: an index, which is not copied")
+            return False
+        self._extra_bytes += sum(want.size for want in children(content))
+        if self._extra_bytes > LIMITS.layer:
+            problems.append(f"{what}: more than {LIMITS.layer} bytes of them, left behind")
+            return False
+        try:
+            self.blobs([content])
+            if extra.tag is None:
+                self._sink.put(content)
+            else:
+                self._attach(extra.tag, content)
+        except _THEIRS as e:  # not StoreError: nothing else would be kept either
+            problems.append(f"{what}: {e}")
+            return False
+        return True
+
+    def _attach(self, tag: str, content: Manifest) -> None:
+        """Add to what the tag names already: nobody's signature is taken away."""
+        if not isinstance(self._sink, Resolves):
+            self._sink.put(content, tag)
+            return
+        try:
+            held: Manifest | Index | None = self._sink.resolve(tag)
+        except (NotFound, ContentError, SpecError):  # nothing, or nothing worth keeping
+            held = None
+        whole = attached.joined(held, content)
+        if whole.config is not None and isinstance(whole.content, Manifest):
+            self._sink.push(whole.content.config, io.BytesIO(whole.config))
+        self._sink.put(whole.content, tag)
+
+    def _blob(self, want: Descriptor) -> None:
+        if self._sink.has(want):
+            self._told(want, "exists")
+            return
+        self._told(want, self._verb, finished=False)
+        with self._source.fetch(want) as stream:
+            self._sink.push(want, _Counted(stream, want, self._progress))
+        if self._progress:
+            self._progress.finish(want)
+        with self._lock:
+            self.moved += 1
+
+    def _told(self, want: Descriptor, verb: str, *, finished: bool = True) -> None:
+        if self._progress:
+            self._progress.start(want, verb)
+            if finished:
+                self._progress.finish(want)
+
+
+class _Counted:
+    """Tells the progress what went by."""
+
+    def __init__(self, stream: Readable, want: Descriptor, progress: Progress | None) -> None:
+        self._stream, self._want, self._progress = stream, want, progress
+
+    def read(self, size: int, /) -> bytes:
+        chunk = self._stream.read(size)
+        if self._progress and chunk:
+            self._progress.advance(self._want, len(chunk))
+        return chunk
