@@ -217,13 +217,24 @@ _HEADER_SIZE: Final = 24
 class Btf:
     """The types of one object, by id."""
 
-    __slots__ = ("_cache", "_data", "_kinds", "_names", "_prefix", "_starts", "_tags", "byte_order")
+    __slots__ = (
+        "_cache",
+        "_data",
+        "_kinds",
+        "_names",
+        "_names_left",
+        "_prefix",
+        "_starts",
+        "_tags",
+        "byte_order",
+    )
 
     def __init__(self, data: bytes, names: bytes, span: tuple[int, int], prefix: str) -> None:
         self._data, self._names, self._prefix = data, names, prefix
         self._cache: dict[int, BtfType] = {0: Void()}
         self._starts, self._kinds = _scan(data, span, prefix)
         self.byte_order: Final[ByteOrder] = "little" if prefix == "<" else "big"
+        self._names_left = LIMITS.btf_names
         self._tags: dict[tuple[int, int], list[int]] | None = None
 
     @classmethod
@@ -317,7 +328,7 @@ class Btf:
     def _decode(self, type_id: int) -> BtfType:
         start, prefix = self._starts[type_id], self._prefix
         name, info, word = struct.unpack_from(f"{prefix}III", self._data, start)
-        record = _Record(self, self.string(name), info & 0xFFFF, bool(info >> 31), word, start + 12)
+        record = _Record(self, name, info & 0xFFFF, bool(info >> 31), word, start + 12)
         try:
             return _DECODERS[self._kinds[type_id]](record)
         except SpecError as e:
@@ -335,13 +346,13 @@ def _scan(data: bytes, span: tuple[int, int], prefix: str) -> tuple[list[int], b
         kind = info >> 24 & 0x1F
         if not 0 < kind < len(_KINDS):
             raise SpecError(f"unknown kind {kind}", path=(".BTF", f"type {len(starts)}"))
+        if len(starts) >= LIMITS.btf_types:
+            raise LimitExceeded(f"more than {LIMITS.btf_types} types", path=(".BTF",))
         starts.append(at)
         kinds.append(kind)
         at += 12 + _FIXED[kind] + _EACH[kind] * (info & 0xFFFF)
     if at != end:
         raise SpecError("cut short", path=(".BTF", f"type {len(starts) - 1}"))
-    if len(starts) > LIMITS.btf_types:
-        raise LimitExceeded(f"more than {LIMITS.btf_types} types", path=(".BTF",))
     return starts, bytes(kinds)
 
 
@@ -407,11 +418,23 @@ class _Record(NamedTuple):
     """One type as it lies in the section; ``word`` is its size or type."""
 
     btf: Btf
-    name: str
+    name_offset: int
     vlen: int
     flag: bool
     word: int
     extra: int
+
+    @property
+    def name(self) -> str:
+        return self.string(self.name_offset)
+
+    def string(self, offset: int) -> str:
+        """Return a name, within what all names together may take."""
+        text = self.btf.string(offset)
+        self.btf._names_left -= len(text)
+        if self.btf._names_left < 0:
+            raise LimitExceeded(f"names take more than {LIMITS.btf_names} bytes")
+        return text
 
     def fields(self, layout: str) -> tuple[int, ...]:
         return struct.unpack_from(self.btf._prefix + layout, self.btf._data, self.extra)
@@ -451,13 +474,13 @@ def _members(r: _Record) -> tuple[Member, ...]:
         size, offset = (offset >> 24, offset & 0xFFFFFF) if r.flag else (0, offset)
         if offset + size > r.word * 8:
             raise SpecError(f"member {len(found)} outside it")
-        found.append(Member(r.btf.string(name), r.ref(type_id), offset, size))
+        found.append(Member(r.string(name), r.ref(type_id), offset, size))
     return tuple(found)
 
 
 def _enumerators(r: _Record) -> tuple[Enumerator, ...]:
     layout = "Ii" if r.flag else "II"
-    return tuple(Enumerator(r.btf.string(name), value) for name, value in r.each(layout))
+    return tuple(Enumerator(r.string(name), value) for name, value in r.each(layout))
 
 
 def _enum(r: _Record) -> Enum:
@@ -469,7 +492,7 @@ def _enum64(r: _Record) -> Enum64:
     for name, low, high in r.each("III"):
         value = high << 32 | low
         value -= (value >> 63 << 64) if r.flag else 0
-        found.append(Enumerator(r.btf.string(name), value))
+        found.append(Enumerator(r.string(name), value))
     return Enum64(r.name, _enum_size(r), r.flag, tuple(found))
 
 
@@ -480,7 +503,7 @@ def _enum_size(r: _Record) -> int:
 
 
 def _proto(r: _Record) -> FuncProto:
-    params = tuple(Param(r.btf.string(n), r.ref(type_id)) for n, type_id in r.each("II"))
+    params = tuple(Param(r.string(n), r.ref(type_id)) for n, type_id in r.each("II"))
     return FuncProto(r.ref(), params)
 
 

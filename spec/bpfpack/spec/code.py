@@ -6,7 +6,7 @@ is refused, never guessed.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -21,6 +21,7 @@ from bpfpack.spec.elf import (
     Symbol,
 )
 from bpfpack.spec.errors import LimitExceeded, SpecError
+from bpfpack.spec.fields import inside
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.sections import ProgramKind, parse_section
 
@@ -80,14 +81,13 @@ class _Body(NamedTuple):
 
 def read_code(elf: Elf) -> Code:
     """Return the programs and functions of an object; raises SpecError."""
-    sections = [s for s in elf.sections if s.type == SHT_PROGBITS and s.flags & SHF_EXECINSTR]
-    bodies: dict[tuple[int, int], _Body] = {}
-    for section in sections:
-        bodies.update(_bodies(elf, section))
-    if len(bodies) > LIMITS.functions:
-        raise LimitExceeded(f"more than {LIMITS.functions} functions")
-    for section in sections:
-        _collect_calls(elf, section, bodies, {s.number for s in sections})
+    code = {s.number: s for s in elf.sections if s.type == SHT_PROGBITS and s.flags & SHF_EXECINSTR}
+    bodies = _bodies(elf, code)
+    scanner: _Scanner | None = None
+    for body in bodies.values():
+        if scanner is None or scanner.section is not body.section:
+            scanner = _Scanner(elf, body.section, code.keys())
+        scanner.scan(body)
     return Code(
         programs=_programs(bodies),
         functions=tuple(
@@ -103,46 +103,46 @@ def read_code(elf: Elf) -> Code:
     )
 
 
-def _bodies(elf: Elf, section: Section) -> Iterator[tuple[tuple[int, int], _Body]]:
-    """Yield the functions of a section by where they start; they do not overlap."""
-    end = 0
-    found = [s for s in elf.symbols if s.section == section.number and s.type == STT_FUNC]
-    for symbol in sorted(found, key=lambda s: s.value):
-        path = (section.name, symbol.name)
-        if symbol.value % INSTRUCTION or symbol.size % INSTRUCTION or not symbol.size:
-            raise SpecError("not whole instructions", path=path)
-        if symbol.value < end:
-            raise SpecError("overlaps another function", path=path)
-        end = symbol.value + symbol.size
-        if end > section.size:
-            raise SpecError("reaches past its section", path=path)
-        if symbol.size // INSTRUCTION > LIMITS.program_instructions:
-            raise LimitExceeded(f"more than {LIMITS.program_instructions} instructions", path=path)
-        if symbol.bind == STB_LOCAL and section.name != ".text":
-            raise SpecError("a program must not be static", path=path)
-        yield (section.number, symbol.value), _Body(section, symbol, set(), set(), set())
+def _bodies(elf: Elf, code: dict[int, Section]) -> dict[tuple[int, int], _Body]:
+    """Return the functions by section and start, in the order of the file."""
+    found = [s for s in elf.symbols if s.type == STT_FUNC and s.section in code]
+    if len(found) > LIMITS.functions:
+        raise LimitExceeded(f"more than {LIMITS.functions} functions")
+    bodies: dict[tuple[int, int], _Body] = {}
+    before = (0, 0)
+    for symbol in sorted(found, key=lambda s: (s.section, s.value)):
+        section, start = code[symbol.section], (symbol.section, symbol.value)
+        with inside(section.name), inside(symbol.name):
+            if start < before:
+                raise SpecError("overlaps another function")
+            _check_function(section, symbol)
+        before = (symbol.section, symbol.value + symbol.size)
+        bodies[start] = _Body(section, symbol, set(), set(), set())
+    return bodies
 
 
-def _collect_calls(
-    elf: Elf, section: Section, bodies: dict[tuple[int, int], _Body], code: set[int]
-) -> None:
-    """Enter each call of a section into the function that makes it."""
-    relocated = {r.offset: elf.symbols[r.symbol] for r in elf.relocations(section)}
-    scanner = _Scanner(elf, section, relocated, code)
-    for body in (b for b in bodies.values() if b.section is section):
-        scanner.scan(body)
+def _check_function(section: Section, symbol: Symbol) -> None:
+    if symbol.value % INSTRUCTION or symbol.size % INSTRUCTION or not symbol.size:
+        raise SpecError("not whole instructions")
+    if symbol.value + symbol.size > section.size:
+        raise SpecError("reaches past its section")
+    if symbol.size // INSTRUCTION > LIMITS.program_instructions:
+        raise LimitExceeded(f"more than {LIMITS.program_instructions} instructions")
+    if symbol.bind == STB_LOCAL and section.name != ".text":
+        raise SpecError("a program must not be static")
 
 
 class _Scanner:
     """Reads the instructions of one section."""
 
-    def __init__(
-        self, elf: Elf, section: Section, relocated: dict[int, Symbol], code: set[int]
-    ) -> None:
+    def __init__(self, elf: Elf, section: Section, code: Container[int]) -> None:
+        self.section, self._code = section, code
         self._little = elf.byte_order == "little"
         self._immediate = struct.Struct("<i" if self._little else ">i")
-        self._section, self._relocated, self._code = section, relocated, code
+        self._relocated = {r.offset: elf.symbols[r.symbol] for r in elf.relocations(section)}
         self._opcodes = section.data[::INSTRUCTION]
+        if self._opcodes.count(_CALL) > LIMITS.calls:
+            raise LimitExceeded(f"more than {LIMITS.calls} calls", path=(section.name,))
 
     def scan(self, body: _Body) -> None:
         start, end = body.symbol.value, body.symbol.value + body.symbol.size
@@ -156,8 +156,8 @@ class _Scanner:
             at += 1
 
     def _call(self, body: _Body, at: int) -> None:
-        (immediate,) = self._immediate.unpack_from(self._section.data, at + 4)
-        registers = self._section.data[at + 1]
+        (immediate,) = self._immediate.unpack_from(self.section.data, at + 4)
+        registers = self.section.data[at + 1]
         source = registers >> 4 if self._little else registers & 15
         symbol = self._relocated.get(at)
         if symbol is not None and symbol.section == SHN_UNDEF:
@@ -166,8 +166,8 @@ class _Scanner:
             body.helpers.add(immediate)
         elif source == _CALL_FUNCTION and symbol is not None:
             body.calls.add((symbol.section, symbol.value + (immediate + 1) * INSTRUCTION))
-        elif source == _CALL_FUNCTION and self._section.name == ".text":
-            body.calls.add((self._section.number, at + (immediate + 1) * INSTRUCTION))
+        elif source == _CALL_FUNCTION and self.section.name == ".text":
+            body.calls.add((self.section.number, at + (immediate + 1) * INSTRUCTION))
         else:
             raise SpecError("call that cannot be followed", path=_place(body, at))
 
@@ -175,7 +175,7 @@ class _Scanner:
         """Take the address of a function, which a callback gets, as a call."""
         symbol = self._relocated.get(at)
         if symbol is not None and symbol.section in self._code:
-            (immediate,) = self._immediate.unpack_from(self._section.data, at + 4)
+            (immediate,) = self._immediate.unpack_from(self.section.data, at + 4)
             body.calls.add((symbol.section, symbol.value + immediate))
 
 

@@ -79,7 +79,7 @@ class Elf:
     Symbols and relocations are read when first asked for, and raise SpecError then.
     """
 
-    __slots__ = ("_by_name", "_prefix", "_relocations", "_symbols", "byte_order", "sections")
+    __slots__ = ("_by_name", "_prefix", "_symbols", "_tables", "byte_order", "sections")
 
     def __init__(self, byte_order: ByteOrder, sections: tuple[Section, ...]) -> None:
         self.byte_order: Final = byte_order
@@ -89,7 +89,10 @@ class Elf:
         for section in sections[1:]:
             self._by_name.setdefault(section.name, section)
         self._symbols: tuple[Symbol, ...] | None = None
-        self._relocations: dict[int, tuple[Relocation, ...]] | None = None
+        self._tables: dict[int, list[Section]] = {}
+        for section in sections:
+            if section.type == SHT_REL:
+                self._tables.setdefault(section.info, []).append(section)
 
     @classmethod
     def parse(cls, data: bytes) -> "Elf":
@@ -118,9 +121,10 @@ class Elf:
 
     def relocations(self, section: Section) -> tuple[Relocation, ...]:
         """Return the relocations that apply to ``section``, in their order."""
-        if self._relocations is None:
-            self._relocations = self._read_relocations()
-        return self._relocations.get(section.number, ())
+        tables = self._tables.get(section.number, ())
+        if len(tables) > 1:
+            raise SpecError("relocated by two tables", path=("elf", section.name))
+        return self._read_relocations(tables[0], section.size) if tables else ()
 
     def _read_symbols(self) -> tuple[Symbol, ...]:
         tables = [s for s in self.sections if s.type == SHT_SYMTAB]
@@ -147,27 +151,16 @@ class Elf:
             found.append(symbol)
         return tuple(found)
 
-    def _read_relocations(self) -> dict[int, tuple[Relocation, ...]]:
-        found: dict[int, tuple[Relocation, ...]] = {}
-        for table in self.sections:
-            # Of debug information nothing is read, and it has most of the relocations.
-            if table.type != SHT_REL or table.name.startswith(".rel.debug"):
-                continue
-            path = ("elf", table.name)
-            _check_entries(table, _REL_SIZE)
-            if not 0 < table.info < len(self.sections):
-                raise SpecError("relocations of a section that is not there", path=path)
-            if table.info in found:
-                raise SpecError("second relocations of one section", path=path)
-            found[table.info] = self._relocation_table(table, self.sections[table.info].size)
-        return found
-
-    def _relocation_table(self, table: Section, size: int) -> tuple[Relocation, ...]:
+    def _read_relocations(self, table: Section, size: int) -> tuple[Relocation, ...]:
+        path = ("elf", table.name)
+        _check_entries(table, _REL_SIZE)
+        if table.size // _REL_SIZE > LIMITS.elf_relocations:
+            raise LimitExceeded(f"more than {LIMITS.elf_relocations} relocations", path=path)
         count = len(self.symbols)
         entries: list[Relocation] = []
         for offset, info in struct.iter_unpack(f"{self._prefix}QQ", table.data):
             if offset >= size or info >> 32 >= count:
-                raise SpecError(f"relocation {len(entries)} out of range", path=("elf", table.name))
+                raise SpecError(f"relocation {len(entries)} out of range", path=path)
             entries.append(Relocation(offset, info >> 32, info & 0xFFFFFFFF))
         return tuple(entries)
 

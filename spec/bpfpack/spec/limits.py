@@ -21,6 +21,9 @@ class Limits:
     package: int = 512 * MIB
     archive: int = 1024 * MIB
     archive_members: int = 4096
+    archive_header: int = 64 * KIB
+    # Times; objects and text stay below 20, deflate can reach 1032.
+    archive_ratio: int = 200
     layers: int = 64
     annotations: int = 1024
     annotation_value: int = 64 * KIB
@@ -56,16 +59,20 @@ class Limits:
     # The kernel, KSYM_NAME_LEN, doubled; help texts in tags are longer.
     elf_name: int = 1 * KIB
     btf_name: int = 4 * KIB
+    # All names of one object together: overlapping ones can stand for any amount.
+    btf_names: int = 64 * MIB
     btf_spelling: int = 256
     elf_sections: int = 65535
     elf_symbols: int = 100_000
+    elf_relocations: int = 1_000_000
     # The kernel, include/linux/bpf.h and BPF_COMPLEXITY_LIMIT_INSNS.
     program_instructions: int = 1_000_000
     programs: int = 1024
     functions: int = 4096
-    # Steps to follow all calls of all programs.
+    # In the code of an object, and steps to follow those of all its programs.
     calls: int = 1_000_000
     maps: int = 1024
+    variables: int = 16384
     params: int = 1024
     fields: int = 4096
 

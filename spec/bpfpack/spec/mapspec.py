@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bpfpack.spec.btf import Array, Btf, Enum, Enum64, FuncProto, Member, Ptr, Struct
-from bpfpack.spec.errors import SpecError
+from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.layout import resolve, size_of
 
 # enum bpf_map_type of include/uapi/linux/bpf.h by number, spelt as bpftool does.
@@ -17,6 +17,8 @@ MAP_TYPES: Final = (
     "user_ringbuf", "cgrp_storage", "arena", "insn_array",
 )  # fmt: skip
 _STRUCT_OPS: Final = MAP_TYPES.index("struct_ops")
+# libbpf knows eleven.
+_MOST_MEMBERS: Final = 64
 _OF_MAPS: Final = (MAP_TYPES.index("array_of_maps"), MAP_TYPES.index("hash_of_maps"))
 _PROG_ARRAY: Final = MAP_TYPES.index("prog_array")
 _NUMBERS: Final = {
@@ -53,6 +55,8 @@ def read_map(btf: Btf, name: str, var_id: int, type_id: int, *, nested: bool = F
     _, definition = resolve(btf, type_id)
     if not isinstance(definition, Struct):
         raise SpecError("not a struct that defines a map")
+    if len(definition.members) > _MOST_MEMBERS:
+        raise LimitExceeded(f"more than {_MOST_MEMBERS} members in a map definition")
     numbers: dict[str, int] = {}
     types: dict[str, int] = {}
     values: Member | None = None

@@ -241,10 +241,12 @@ def _variables(
             places.setdefault((symbol.section, symbol.name), []).append(symbol.value)
     found: list[Variable] = []
     for name, section in sections.items():
-        here = []
+        here: list[Variable] = []
         for entry, var in _globals(btf, datasecs, name):
             with inside(name), inside(var.name):
                 offset = _offset(entry, places.get((section.number, var.name), []))
+                if len(found) + len(here) >= LIMITS.variables:
+                    raise LimitExceeded(f"more than {LIMITS.variables} variables")
                 here.append(_variable(btf, section, entry, var, offset))
         here.sort(key=lambda v: v.offset)
         for before, after in pairwise(here):
@@ -284,9 +286,11 @@ def _variable(btf: Btf, section: Section, entry: SectionVar, var: Var, offset: i
 
 def _externs(elf: Elf, btf: Btf, datasecs: dict[str, DataSec]) -> tuple[Extern, ...]:
     weak = {s.name for s in elf.symbols if s.section == SHN_UNDEF and s.bind == STB_WEAK}
-    found = []
+    found: list[Extern] = []
     for section in (".kconfig", ".ksyms"):
         listed = datasecs.get(section)
+        if listed is not None and len(listed.variables) > LIMITS.variables:
+            raise LimitExceeded(f"more than {LIMITS.variables} externs", path=(section,))
         for entry in () if listed is None else listed.variables:
             extern = btf[entry.type_id]
             if not isinstance(extern, Var | Func):

@@ -30,7 +30,7 @@ from bpfpack.spec.btf import (
 from bpfpack.spec.config import FieldDisplay
 from bpfpack.spec.elf import ByteOrder
 from bpfpack.spec.errors import LimitExceeded, SpecError
-from bpfpack.spec.layout import array_of, members, resolve, size_of
+from bpfpack.spec.layout import FlatMember, array_of, members, resolve, size_of
 from bpfpack.spec.limits import LIMITS
 
 Base = Literal["int", "uint", "bool", "float", "enum", "pointer", "string", "bytes"]
@@ -169,6 +169,9 @@ class _Builder:
         self._btf, self._display = btf, display
         self._used: set[str] = set()
         self._count = 0
+        # Of a type that stands in many places, or has many names, there is one copy.
+        self._members_of: dict[int, tuple[FlatMember, ...]] = {}
+        self._labels_of: dict[int, Mapping[int, str]] = {}
 
     def fields(self, type_id: int, name: str) -> tuple[Field, ...]:
         """Return the fields of the outermost type, checked as a whole."""
@@ -195,7 +198,10 @@ class _Builder:
         if len(place.path) > LIMITS.btf_resolve_depth:
             raise LimitExceeded("nested too deep", path=place.path)
         self._bound(place)
-        for member in members(self._btf, place.type_id):
+        listed = self._members_of.get(place.type_id)
+        if listed is None:
+            listed = self._members_of[place.type_id] = members(self._btf, place.type_id)
+        for member in listed:
             yield from self._member(
                 _Place(
                     (*place.path, member.name),
@@ -246,9 +252,11 @@ class _Builder:
 
     def _leaf(self, place: _Place, display: FieldDisplay, told: str | None) -> Field:
         element, dimensions = array_of(self._btf, place.type_id)
-        _, kind = resolve(self._btf, element)
+        resolved, kind = resolve(self._btf, element)
         base, size, dimensions = _shape(kind, size_of(self._btf, element), dimensions, told)
-        labels = {**_labels(kind), **display.labels}
+        labels = self._labels_of.get(resolved)
+        if labels is None:
+            labels = self._labels_of[resolved] = _labels(kind)
         shown = told or ("enum" if display.labels else _PLAIN_FORMAT[base])
         _check(base, size, dimensions, shown, place)
         offset, size, shift = _extent(place, size, self._btf.byte_order)
@@ -264,7 +272,7 @@ class _Builder:
             shift=shift,
             bits=place.bit_size,
             dimensions=dimensions,
-            labels=labels,
+            labels={**labels, **display.labels} if display.labels else labels,
             hidden=place.hidden,
             unit=display.unit,
             clock=display.clock,

@@ -12,6 +12,7 @@ from bpfpack.spec.btf import Btf
 from bpfpack.spec.btfext import LineInfo
 from bpfpack.spec.elf import ByteOrder, Elf
 from bpfpack.spec.errors import LimitExceeded, SpecError
+from bpfpack.spec.limits import Limits
 from tests.kit.elfwriter import BtfWriter
 from tests.kit.objects import CLANGS, TARGETS, compiled, linked, run, stripped, tool
 
@@ -376,3 +377,22 @@ def test_refuses_bad_line_information(data: bytes, fault: str) -> None:
     found = Btf.parse(every_kind("little"), "little")
     with pytest.raises(SpecError, match=fault):
         LineInfo.parse(data, found, "little")
+
+
+def test_all_names_together_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of many members may begin anywhere in one long name."""
+    w = BtfWriter()
+    integer = w.integer()
+    long = w.name("n" * 4000)
+    words = [w for i in range(4000) for w in (long + i, integer, 0)]
+    for _ in range(10):
+        w.add(4, "s", 4, *words, vlen=4000)
+    monkeypatch.setattr(b, "LIMITS", Limits(btf_names=20_000_000))
+    with pytest.raises(LimitExceeded, match="names take more"):
+        Btf.parse(w.build(), "little").validate()
+
+
+def test_the_number_of_types_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(b, "LIMITS", Limits(btf_types=20))
+    with pytest.raises(LimitExceeded, match="more than 20 types"):
+        Btf.parse(every_kind("little"), "little")

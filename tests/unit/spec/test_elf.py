@@ -164,18 +164,17 @@ def test_refuses_two_symbol_tables() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "info", "fault"),
+    ("data", "fault"),
     [
-        (struct.pack("<QQ", 8, 1 << 32), 1, "relocation 0 out of range"),
-        (struct.pack("<QQ", 0, 9 << 32), 1, "relocation 0 out of range"),
-        (struct.pack("<QQ", 0, 1 << 32), 77, "of a section that is not there"),
-        (bytes(15), 1, "not 16 bytes each"),
+        (struct.pack("<QQ", 8, 1 << 32), "relocation 0 out of range"),
+        (struct.pack("<QQ", 0, 9 << 32), "relocation 0 out of range"),
+        (bytes(15), "not 16 bytes each"),
     ],
 )
-def test_refuses_bad_relocations(data: bytes, info: int, fault: str) -> None:
+def test_refuses_bad_relocations(data: bytes, fault: str) -> None:
     writer = ElfWriter()
     code = writer.function("f", "xdp", EXIT)
-    writer.section(".relxdp", data, type=REL, info=info, entry_size=16)
+    writer.section(".relxdp", data, type=REL, info=code, entry_size=16)
     elf = Elf.parse(writer.build())
     with pytest.raises(SpecError, match=fault):
         elf.relocations(elf.sections[code])
@@ -186,7 +185,7 @@ def test_refuses_two_relocation_tables_of_one_section() -> None:
     code = writer.function("f", "xdp", EXIT)
     writer.section(".other", type=REL, info=code, entry_size=16)
     writer.relocations[code] = [(0, 1)]
-    with pytest.raises(SpecError, match="second relocations"):
+    with pytest.raises(SpecError, match="relocated by two tables"):
         elf = Elf.parse(writer.build())
         elf.relocations(elf.sections[code])
 

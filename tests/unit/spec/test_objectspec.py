@@ -1,9 +1,11 @@
 """ObjectSpec: the same object from every compiler, and refusal of what is ambiguous."""
 
+import ctypes
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,7 @@ from tests.kit.elfwriter import (
     OBJECT,
     BtfWriter,
     ElfWriter,
+    Section,
     Symbol,
     instruction,
 )
@@ -449,3 +452,106 @@ def test_struct_ops_are_maps() -> None:
 
 def test_finds_the_event_that_only_a_static_function_keeps(spec: ObjectSpec) -> None:
     assert spec.types("the test").find(Struct, "event") is not None
+
+
+class Libbpf:
+    """What libbpf itself reads from an object, without loading it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._lib = ctypes.CDLL("libbpf.so.1")
+        self._lib.libbpf_set_print(None)
+        for name in ("object__open_mem", "object__next_map", "object__next_program"):
+            self.function(name, ctypes.c_void_p)
+        self._object = self._lib.bpf_object__open_mem(data, ctypes.c_size_t(len(data)), None)
+        assert self._object
+
+    def function(self, name: str, result: Any) -> Any:
+        found = getattr(self._lib, f"bpf_{name}")
+        found.restype = result
+        return found
+
+    def each(self, kind: str) -> Iterator[ctypes.c_void_p]:
+        following = self.function(f"object__next_{kind}", ctypes.c_void_p)
+        at = None
+        while at := following(ctypes.c_void_p(self._object), ctypes.c_void_p(at)):
+            yield ctypes.c_void_p(at)
+
+    def number(self, name: str, of: ctypes.c_void_p) -> int:
+        return int(self.function(name, ctypes.c_uint32)(of))
+
+    def text(self, name: str, of: ctypes.c_void_p) -> str:
+        value: bytes = self.function(name, ctypes.c_char_p)(of)
+        return value.decode()
+
+    def close(self) -> None:
+        self._lib.bpf_object__close(ctypes.c_void_p(self._object))
+
+
+@pytest.mark.parametrize("form", ["bpfel", "stripped", "linked"])
+@pytest.mark.parametrize("clang", CLANGS)
+def test_agrees_with_libbpf(clang: str, form: str) -> None:
+    data = made(clang, form).read_bytes()
+    found, told = ObjectSpec.from_bytes(data), Libbpf(data)
+    try:
+        assert [
+            (
+                p.name,
+                p.section.removeprefix("?"),
+                p.instructions,
+                p.kind.prog_type,
+                p.kind.attach_type or 0,
+            )
+            for p in found.programs
+        ] == [
+            (
+                told.text("program__name", p),
+                told.text("program__section_name", p),
+                told.number("program__insn_cnt", p),
+                told.number("program__type", p),
+                told.number("program__expected_attach_type", p),
+            )
+            for p in told.each("program")
+        ]
+        assert {
+            (m.name, m.type, m.key_size, m.value_size, m.max_entries, m.flags) for m in found.maps
+        } == {
+            (
+                told.text("map__name", m),
+                *(
+                    told.number(f"map__{what}", m)
+                    for what in ("type", "key_size", "value_size", "max_entries", "map_flags")
+                ),
+            )
+            for m in told.each("map")
+            if not told.number("map__is_internal", m) & 1
+        }
+    finally:
+        told.close()
+
+
+def test_many_sections_and_symbols_take_no_square_of_time() -> None:
+    """20,000 sections of code with a symbol each: looking through all for each would not end."""
+    writer = ElfWriter()
+    for number in range(20_000):
+        writer.sections.append(Section(f"xdp/{number % 10}", EXIT, flags=ALLOC_EXEC))
+        writer.symbols.append(Symbol(f"f{number}", number + 1, size=8))
+    assert fault_of(writer) == f"more than {LIMITS.functions} functions"
+    writer.symbols = writer.symbols[: LIMITS.programs]
+    assert len(ObjectSpec.from_bytes(writer.build()).programs) == LIMITS.programs
+    writer.symbols.append(Symbol("g", LIMITS.programs + 1, size=8))
+    assert fault_of(writer) == f"more than {LIMITS.programs} programs"
+
+
+def test_many_variables_and_maps() -> None:
+    count = LIMITS.variables + 1
+    btf = BtfWriter()
+    var = btf.var("a", btf.record("nothing", 0))
+    btf.datasec(".data", 4, *[(var, 0, 0)] * count)
+    writer = with_types(btf, (".data", bytes(4)), symbols=[])
+    assert "more than 16384 variables" in fault_of(writer)
+    btf = BtfWriter()
+    integer = btf.ptr(btf.array(btf.integer(), 1))
+    definition = btf.record("", 64, *[("type", integer, 0)] * 65)
+    btf.datasec(".maps", 64, (btf.var("m", definition), 0, 64))
+    writer = with_types(btf, (".maps", bytes(64)), symbols=[])
+    assert "more than 64 members" in fault_of(writer)
