@@ -371,7 +371,7 @@ def test_manifests_that_are_none(registry: RunningRegistry) -> None:
 
 def test_a_full_disk_is_said_and_survived(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
-    mount = f'mount -t tmpfs -o size=4m none {tmp_path}/data && exec "$@"'
+    mount = f'mount -t tmpfs -o size=4m,mode=700 none {tmp_path}/data && exec "$@"'
     private = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", mount, "sh"]
     with bpfpack_registry(tmp_path, prefix=private) as running:
         repo = Repository(running.url, "x")

@@ -232,8 +232,18 @@ def test_a_broken_database_is_a_store_error(tmp_path: Path) -> None:
 
 def test_an_unusable_directory_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreError, match="Not a directory"):
+    with pytest.raises(StoreError, match="not a directory"):
         DiskStorage(tmp_path / "file" / "data")
+
+
+def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o777)
+    with pytest.raises(StoreError, match="others can write"):
+        DiskStorage(tmp_path / "shared")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with pytest.raises(StoreError, match="symbolic link"):
+        DiskStorage(tmp_path / "link")
 
 
 def test_content_that_vanished_is_absent(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Final, TypeVar
 
+from bpfpack.registry.owned import OwnedDir, mapped
 from bpfpack.registry.server import files
 from bpfpack.registry.server.metadata import Metadata
 from bpfpack.registry.server.storage import NewManifest, Page, StoredManifest
@@ -60,7 +61,7 @@ class _Runner:
 
     async def __call__(self, work: Callable[..., T], *args: object) -> T:
         loop = asyncio.get_running_loop()
-        with files.mapped("use the registry's data directory"):
+        with mapped("the registry's data directory"):
             return await loop.run_in_executor(self._pool, functools.partial(work, *args))
 
     def close(self) -> None:
@@ -71,11 +72,19 @@ class DiskStorage:
     """Implements `bpfpack.registry.server.storage.Storage` below one directory."""
 
     def __init__(self, root: Path) -> None:
-        """Open or create ``root``; raises StoreError, also when another server has it."""
+        """Open or create ``root``.
+
+        Raises StoreError, also when another server has it or other users can write to it.
+        """
+        root = root.absolute()
+        OwnedDir.open(root, create=True).close()
         self._blobs, self._uploads = root / "blobs", root / "uploads"
-        with files.mapped(f"use {root}"):
-            for directory in (root, self._blobs, self._uploads):
-                directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with mapped(str(root)):
+            algorithms = [self._blobs / name for name in ("sha256", "sha512")]
+            for directory in (self._uploads, self._blobs, *algorithms):
+                directory.mkdir(mode=0o700, exist_ok=True)
+            for directory in (root, self._blobs):
+                files.sync_directory(directory)
             self._lock = _exclusive(root / "lock", root)
         try:
             self._metadata = Metadata(root / "registry.db")

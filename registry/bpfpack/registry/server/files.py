@@ -1,20 +1,7 @@
 """Files that are whole or absent, also after a power cut."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from bpfpack.spec.errors import StoreError
-
-
-@contextmanager
-def mapped(what: str) -> Iterator[None]:
-    """Turn the operating system's errors into StoreError; ``what`` was being done."""
-    try:
-        yield
-    except OSError as e:
-        raise StoreError(f"cannot {what}: {e.strerror or e}") from e
 
 
 def sync_file(path: Path) -> None:
@@ -28,9 +15,12 @@ def sync_directory(path: Path) -> None:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Rename a durable file to its final name, durably; raises OSError."""
+    """Rename a durable file to its final name, durably; raises OSError.
+
+    The name's directory is made when it is missing; the one above it must be there.
+    """
     if not target.parent.is_dir():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(mode=0o700, exist_ok=True)
         sync_directory(target.parent.parent)
     source.replace(target)
     sync_directory(target.parent)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from bpfpack.registry.owned import mapped
 from bpfpack.registry.server import files
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import DigestMismatch
@@ -65,7 +66,7 @@ class DiskUpload:
         self.path.unlink(missing_ok=True)
 
     def _write(self, chunks: Sequence[bytes]) -> None:
-        with files.mapped("write an upload"), self.path.open("r+b") as file:
+        with mapped(str(self.path)), self.path.open("r+b") as file:
             file.seek(self._offset)
             for chunk in chunks:
                 file.write(chunk)
@@ -76,7 +77,7 @@ class DiskUpload:
             self._offset += len(chunk)
 
     def _truncate(self, offset: int) -> None:
-        with files.mapped("shorten an upload"):
+        with mapped(str(self.path)):
             os.truncate(self.path, offset)
         self._offset = offset
         if self._hashed > offset:
@@ -84,7 +85,7 @@ class DiskUpload:
 
     def _commit(self, digest: Digest) -> None:
         try:
-            with files.mapped("finish an upload"):
+            with mapped(str(self.path)):
                 found = self._digest(digest.algorithm)
                 if found != digest:
                     raise DigestMismatch(f"the upload is {found}, not {digest}")
