@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from bpfpack.builder.tags import member_words
-from bpfpack.builder.words import Numbers, Words, over
+from bpfpack.builder.words import Numbers, Words, as_held, over
 from bpfpack.spec.agreement import type_name
 from bpfpack.spec.btf import Btf, Struct, Union
 from bpfpack.spec.errors import LimitExceeded
@@ -44,6 +44,11 @@ class Displays:
         found: dict[str, Words] = {}
         for member in members(self._btf, element):
             said = member_words(self._btf, self._numbers, member.owner, member.component)
+            if labels := said.get("labels"):
+                said["labels"] = {
+                    str(as_held(self._btf, member.type_id, int(value))): label
+                    for value, label in labels.items()
+                }
             if said:
                 found[member.name] = said
             for path, inner in self._of(member.type_id, depth + 1).items():

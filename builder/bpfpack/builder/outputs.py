@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bpfpack.builder.diagnosis import Diagnosis
-from bpfpack.builder.words import Words
+from bpfpack.builder.words import Words, as_held
 from bpfpack.spec.agreement import MAPS_OF_OUTPUT, record_type
 from bpfpack.spec.btf import Array, Int, Struct, Union
 from bpfpack.spec.config import Output
@@ -109,14 +109,12 @@ def _order(event: Words) -> tuple[int, str]:
 
 
 def _as_discriminator(spec: ObjectSpec, type_id: int, by: object, when: int) -> int:
-    """Return a number that came through an unsigned length as its member would hold it."""
+    """Return a number as the member that tells types apart would hold it."""
     btf = spec.types("an output")
-    _, kind = resolve(btf, type_id)
-    if isinstance(kind, Struct | Union):
+    if isinstance(resolve(btf, type_id)[1], Struct | Union):
         for member in members(btf, type_id):
-            _, number = resolve(btf, member.type_id)
-            if member.name == by and getattr(number, "signed", False) and 2**31 <= when < 2**32:
-                return when - 2**32
+            if member.name == by:
+                return as_held(btf, member.type_id, when)
     return when
 
 

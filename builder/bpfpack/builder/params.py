@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bpfpack.builder.diagnosis import Diagnosis
-from bpfpack.builder.words import Words
+from bpfpack.builder.words import Words, as_held
 from bpfpack.spec.agreement import initial_value, is_volatile, option_type
 from bpfpack.spec.btf import Enum, Enum64, Int
 from bpfpack.spec.config import Param, Value
@@ -83,6 +83,11 @@ def _param(spec: ObjectSpec, variable: Variable, words: Words) -> Param | None:
         raise
     _, kind = resolve(btf, variable.type_id)
     data: dict[str, Any] = {"global": variable.name, "type": type_, **words}
+    if isinstance(choices := words.get("choices"), dict):
+        data["choices"] = {
+            name: as_held(btf, variable.type_id, value) if type(value) is int else value
+            for name, value in choices.items()
+        }
     if isinstance(kind, Enum | Enum64):
         data.setdefault("choices", {v.name: v.value for v in kind.values})
     if variable.name in _TARGET_PIDS and isinstance(kind, Int) and kind.size == 4:

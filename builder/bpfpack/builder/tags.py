@@ -82,7 +82,7 @@ def _value(numbers: Numbers, word: str, text: str, tag: str) -> object:
         if word in words.CHOICES:
             return numbers.choices(text)
     except SpecError as e:
-        raise TagError(e.reason, tag=tag) from e
+        raise TagError(e.reason, tag=tag).with_hint(e.hint or "") from e
     # What the author put into quotes although it could stand bare.
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 

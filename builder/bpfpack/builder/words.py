@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
-from bpfpack.spec.btf import Btf, Enum, Enum64
+from bpfpack.spec.btf import Btf, Enum, Enum64, Int
 from bpfpack.spec.errors import SpecError
+from bpfpack.spec.layout import resolve
 
 Words: TypeAlias = dict[str, Any]
 
@@ -52,6 +53,16 @@ def over(low: Mapping[str, Words], high: Mapping[str, Words]) -> dict[str, Words
     return {name: {**low.get(name, {}), **high.get(name, {})} for name in names}
 
 
+def as_held(btf: Btf, type_id: int, number: int) -> int:
+    """Return a number as a value of a type reads.
+
+    Lengths of arrays and, before version 15, enums come from clang as unsigned.
+    """
+    _, kind = resolve(btf, type_id)
+    is_signed = isinstance(kind, Int | Enum) and kind.signed
+    return number - 2**32 if is_signed and 2**31 <= number < 2**32 else number
+
+
 class Numbers:
     """Reads integers that may be written as enumerators of the object."""
 
@@ -66,7 +77,9 @@ class Numbers:
         if self._named is None:
             self._named = dict(self._enumerators())
         if text not in self._named:
-            raise SpecError(f"{text!r} is neither a number nor an enumerator in the object's BTF")
+            raise SpecError(
+                f"{text!r} is neither a number nor an enumerator in the object's BTF"
+            ).with_hint("keep its enum with BPFPACK_ENUM(enum ...)")
         return self._named[text]
 
     def pairs(self, text: str) -> list[tuple[str, str]]:
@@ -80,12 +93,23 @@ class Numbers:
         return found
 
     def labels(self, text: str) -> dict[str, str]:
-        """Read "0=read, 1=write" as the config spells it."""
+        """Read "0=read, 1=write", or "enum kind", as the config spells it."""
+        if enum := re.fullmatch(r"enum\s+(\w+)", text):
+            return self._labels_of(enum[1])
         return {str(self.read(value)): label for value, label in self.pairs(text)}
 
     def choices(self, text: str) -> dict[str, int]:
         """Read "read=0, write=1" as the config spells it."""
         return {name: self.read(value) for name, value in self.pairs(text)}
+
+    def _labels_of(self, enum: str) -> dict[str, str]:
+        for kind in (Enum, Enum64):
+            type_id = self._btf.find(kind, enum)
+            if type_id is not None and isinstance(found := self._btf[type_id], Enum | Enum64):
+                return {str(e.value): e.name for e in reversed(found.values)}
+        raise SpecError(f"no enum {enum!r} in the object's BTF").with_hint(
+            f"keep it with BPFPACK_ENUM(enum {enum})"
+        )
 
     def _enumerators(self) -> list[tuple[str, int]]:
         found = []

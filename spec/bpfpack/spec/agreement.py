@@ -138,7 +138,8 @@ def option_type(btf: Btf, type_id: int) -> str:
     text = text and len(dimensions) == 1
     if not text and (dimensions or not isinstance(kind, Int | Enum | Enum64 | Float)):
         raise SpecError(f"{btf.spelling(type_id)} cannot be an option")
-    return _QUALIFIERS.sub("", btf.spelling(type_id))
+    spelling = _QUALIFIERS.sub("", btf.spelling(type_id))
+    return "bool" if spelling == "_Bool" else spelling
 
 
 def initial_value(spec: ObjectSpec, variable: Variable) -> Value:

@@ -21,12 +21,15 @@
  *       choices("read=0, write=1")  hidden (no option at all)
  *   BPFPACK_FIELD(...)                  on a struct member: how it is shown;
  *       title("...")  format(ipv4)  unit(ns)  clock(mono)  order(host)
- *       labels("0=read, 1=write")  hidden
+ *       labels("0=read, 1=write") | labels("enum kind")  hidden
  *   BPFPACK_PROGRAM(...)                on a program: optional | alternative(group)
  *   BPFPACK_PACKAGE(...)                name("...")  version("...")  description("...")
  *       license("...")  author("...")  homepage("...")  source("...")
+ *   BPFPACK_ENUM(enum kind)             keep an enum that no member has, so that labels and
+ *                                       choices may say its names: labels("READ=read")
  *
- * OUTPUT, HISTOGRAM, TABLE and PACKAGE are statements at file scope, after the map.
+ * OUTPUT, HISTOGRAM, TABLE, PACKAGE and ENUM are statements at file scope, after what they
+ * speak of.
  * The words of an output sit on a static function __bpfpack_type_MAP_N that nothing
  * calls: its first parameter keeps the event's type in BTF, and each number is the
  * length of an array in a later parameter (__bpfpack_when, _step, _interval), where the
@@ -84,10 +87,10 @@
 /* ... and what goes into parameters. */
 #define __bpfpack_op_number(word, n) \
 	, __attribute__((unused)) const char(*__bpfpack_##word)[(unsigned int)(n)]
-#define __bpfpack_op_when(member, value) __bpfpack_op_number(when, value)
+#define __bpfpack_op_when(member, n) __bpfpack_op_number(when, n)
 #define __bpfpack_op_log2
-#define __bpfpack_op_linear(step) __bpfpack_op_number(step, step)
-#define __bpfpack_op_interval(ms) __bpfpack_op_number(interval, ms)
+#define __bpfpack_op_linear(n) __bpfpack_op_number(step, n)
+#define __bpfpack_op_interval(n) __bpfpack_op_number(interval, n)
 #define __bpfpack_op_unit(u)
 #define __bpfpack_op_slots(member)
 #define __bpfpack_op_sort(member)
@@ -151,6 +154,14 @@
 	{                                                                         \
 		return 0;                                                         \
 	}                                                                         \
+	struct __bpfpack_needs_a_semicolon
+
+#define BPFPACK_ENUM(type)                                                                 \
+	static __attribute__((used)) int __bpfpack_glue(__bpfpack_enum_, __COUNTER__)(     \
+		__attribute__((unused)) const type *__bpfpack_of)                          \
+	{                                                                                  \
+		return 0;                                                                  \
+	}                                                                                  \
 	struct __bpfpack_needs_a_semicolon
 
 #define __bpfpack_lose(map) __sync_fetch_and_add(&__bpfpack_lost_##map, 1)
