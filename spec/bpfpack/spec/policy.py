@@ -197,8 +197,8 @@ def canonical_scope(text: str) -> str:
     >>> canonical_scope("index.docker.io/library")
     'docker.io/library'
     """
-    if text in ("file:", "stdin:"):
-        return text
+    if text in ("file:", "file:/", "stdin:"):
+        return text.removesuffix("/")
     if text.startswith("file:"):
         return f"file:/{'/'.join(_path_parts(text.removeprefix('file:'), absolute=True))}"
     if text.startswith("https://"):

@@ -252,7 +252,7 @@ def _disarm(pem: bytes) -> tuple[str, bytes]:
     lines = pem.decode("ascii", "replace").strip().splitlines()
     first, last = (lines[0].strip(), lines[-1].strip()) if lines else ("", "")
     kind = first.removeprefix("-----BEGIN ").removesuffix("-----")
-    if first != f"-----BEGIN {kind}-----" or last != f"-----END {kind}-----":
+    if not kind or first != f"-----BEGIN {kind}-----" or last != f"-----END {kind}-----":
         raise SpecError("not one PEM block")
     try:
         body = base64.b64decode("".join(line.strip() for line in lines[1:-1]), validate=True)
