@@ -30,7 +30,8 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.mapspec import MapSpec, read_map, struct_ops_map
 
 _DATA: Final = (".rodata", ".data", ".bss")
-_STRUCT_OPS: Final = (".struct_ops", ".struct_ops.link")
+# With "?" they are not loaded by themselves, as programs are.
+_STRUCT_OPS: Final = (".struct_ops", ".struct_ops.link", "?.struct_ops", "?.struct_ops.link")
 # enum btf_func_linkage, and the same for variables.
 _EXTERN: Final = 2
 # Where a second section of the name would leave open which one a loader takes.
@@ -101,6 +102,8 @@ class ObjectSpec:
         sections, btf = _data_sections(elf), _types(elf)
         datasecs = {} if btf is None else _datasecs(btf)
         code, ext = read_code(elf), elf.section(".BTF.ext")
+        externs = () if btf is None else _externs(elf, btf, datasecs)
+        _check_kfuncs(code.programs, externs)
         return cls(
             byte_order=elf.byte_order,
             license=_license(elf),
@@ -109,7 +112,7 @@ class ObjectSpec:
             functions=code.functions,
             maps=() if btf is None else _maps(btf, datasecs),
             variables=() if btf is None else _variables(elf, btf, datasecs, sections),
-            externs=() if btf is None else _externs(elf, btf, datasecs),
+            externs=externs,
             data_sections=tuple(
                 DataSection(name=name, size=s.size, data=s.data, const=name.startswith(".rodata"))
                 for name, s in sections.items()
@@ -305,3 +308,13 @@ def _externs(elf: Elf, btf: Btf, datasecs: dict[str, DataSec]) -> tuple[Extern, 
                 )
             )
     return tuple(found)
+
+
+def _check_kfuncs(programs: tuple[ProgramSpec, ...], externs: tuple[Extern, ...]) -> None:
+    """Refuse a call to what is neither in the object nor asked of the kernel."""
+    known = {e.name for e in externs if e.function}
+    for program in programs:
+        if missing := sorted(program.kfuncs - known):
+            raise SpecError(f"calls undefined {missing[0]!r}", path=(program.name,)).with_hint(
+                "link the file that defines it, or declare it __ksym"
+            )

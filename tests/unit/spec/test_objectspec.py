@@ -281,6 +281,12 @@ def test_calls_to_nowhere(immediate: int) -> None:
     assert "call to where no function is" in fault_of(writer)
 
 
+def test_calls_to_what_another_file_defines() -> None:
+    with pytest.raises(SpecError, match="calls undefined 'shared' in 'on_exit'") as error:
+        read(compiled("second"))
+    assert error.value.hint is not None
+
+
 def test_recursion_ends() -> None:
     writer = ElfWriter()
     call = instruction(0x85, source=1, immediate=-1, order="little")
@@ -439,11 +445,12 @@ def test_maps_that_make_no_sense(writer: ElfWriter, fault: str) -> None:
     assert fault in fault_of(writer)
 
 
-def test_struct_ops_are_maps() -> None:
+@pytest.mark.parametrize("section", [".struct_ops", ".struct_ops.link", "?.struct_ops.link"])
+def test_struct_ops_are_maps(section: str) -> None:
     btf = BtfWriter()
     ops = btf.record("tcp_congestion_ops", 8, ("init", btf.ptr(0), 0))
-    btf.datasec(".struct_ops.link", 8, (btf.var("cubic", ops), 0, 8))
-    found = map_of(with_types(btf, (".struct_ops.link", bytes(8)), symbols=[]))
+    btf.datasec(section, 8, (btf.var("cubic", ops), 0, 8))
+    found = map_of(with_types(btf, (section, bytes(8)), symbols=[]))
     assert (found.name, found.type_name, found.key_size, found.value_size) == (
         *("cubic", "struct_ops"),
         *(4, 8),
