@@ -16,6 +16,7 @@ from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.upload import Uploader
 from bpfpack.registry.client.urls import Origin, origin
 from bpfpack.registry.client.wire import Answer, Credential
+from bpfpack.registry.store.attached import subject_of
 from bpfpack.spec import mediatypes
 from bpfpack.spec.bounded import Readable
 from bpfpack.spec.content import ReferrersUnsupported
@@ -268,7 +269,10 @@ class RemoteRepository:
         return tuple(found.values())
 
     def tags(self) -> tuple[str, ...]:
-        """List the tags, sorted; raises NotFound, Denied, TransportError, SpecError."""
+        """List the tags, sorted, without those that hold signatures and the like.
+
+        Raises NotFound, Denied, TransportError, SpecError.
+        """
         found: set[str] = set()
         call = self._endpoint.tags()
         for _ in range(LIMITS.listing_pages):
@@ -281,7 +285,7 @@ class RemoteRepository:
             if len(found) == before or (page is None and len(tags) < PAGE):
                 break
             call = self._endpoint.tags(page) if page else self._endpoint.tags(last=tags[-1])
-        return tuple(sorted(found))
+        return tuple(sorted(tag for tag in found if subject_of(tag) is None))
 
     def delete_tag(self, tag: str) -> None:
         """Delete a tag and nothing else; raises NotFound, Denied, TransportError.

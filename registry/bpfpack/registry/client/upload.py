@@ -79,6 +79,13 @@ class Uploader:
             return True
         raise TransportError(f"upload of {want.digest.short} failed {_TRIES} times")
 
+    def send_in_chunks(self, want: Descriptor, source: Readable) -> None:
+        """Store a blob that would be too much at once; ``source`` must be able to seek.
+
+        Raises as `send` does, and StoreError for a source that cannot seek.
+        """
+        self._chunked(want, _Blob(source, want))
+
     def _again(self, error: TransportError, blob: "_Blob", attempt: int) -> bool:
         """Say whether a new upload may fare better."""
         if not blob.replayable or attempt == _TRIES or isinstance(error, Denied):
@@ -217,7 +224,7 @@ class _Blob:
     def part(self, offset: int, size: int) -> "_Part":
         """Return a window; only of a blob that can be rewound."""
         if self._seekable is None:
-            raise StoreError("a stream cannot be sent in chunks")
+            raise StoreError("what cannot be read twice is not sent in chunks")
         return _Part(self._seekable, self._start + offset, size)
 
 
