@@ -159,6 +159,22 @@ except BpfpackError as e:
 """
 
 
+MUCH_MEMORY = """
+import resource, sys
+from pathlib import Path
+from bpfpack.runner.buffers import PerfBufferSource
+from bpfpack.spec.errors import BpfpackError
+from tests.kit.kernelobjects import opened
+resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))
+try:
+    with opened(Path(sys.argv[1]).read_bytes()) as session:
+        PerfBufferSource(session.map("events"), pages=4096).close()
+        print("opened")
+except BpfpackError as e:
+    print(type(e).__name__, getattr(e, "capabilities", ()), e, e.hint)
+"""
+
+
 # A mount namespace that has no tracefs; `unshare` has made it private first.
 WITHOUT_TRACEFS = (
     "unshare",
@@ -170,7 +186,9 @@ WITHOUT_TRACEFS = (
 )
 
 
-def _as_nobody(tmp_path: Path, given: str, object_: bytes, *before: str) -> str:
+def _as_nobody(
+    tmp_path: Path, given: str, object_: bytes, *before: str, script: str = UNPRIVILEGED
+) -> str:
     """Run a session as uid 65534 with no capabilities but the given ones."""
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(folder.stat().st_mode | 0o055)
@@ -181,7 +199,7 @@ def _as_nobody(tmp_path: Path, given: str, object_: bytes, *before: str) -> str:
         [
             *(*before, tool("setpriv"), "--reuid=65534", "--regid=65534", "--clear-groups"),
             *(f"--inh-caps={names}", f"--ambient-caps={names}", f"--bounding-set={names}"),
-            *(sys.executable, "-c", UNPRIVILEGED, path),
+            *(sys.executable, "-c", script, path),
         ],
         env={"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PATH": os.environ["PATH"]},
         cwd="/",
@@ -214,6 +232,17 @@ def test_without_root_the_missing_capabilities_are_named(
 def test_root_is_not_needed_where_the_capabilities_are(tmp_path: Path) -> None:
     raw_only = ALL_KINDS.replace('SEC("tp/syscalls/sys_enter_getpgid")', 'SEC("raw_tp/sys_exit")')
     assert _as_nobody(tmp_path, ",+bpf,+perfmon", compile_text(raw_only)) == "attached\n"
+
+
+def test_a_perf_buffer_beyond_the_limit_of_locked_memory_is_explained(tmp_path: Path) -> None:
+    source = """
+    struct { __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); __uint(key_size, 4);
+             __uint(value_size, 4); } events SEC(".maps");
+    SEC("raw_tp/sys_enter") int program(void *ctx) { return 0; }
+    """
+    told = _as_nobody(tmp_path, ",+bpf,+perfmon", compile_text(source), script=MUCH_MEMORY)
+    assert told.startswith("MissingCapability ('CAP_IPC_LOCK',) perf buffer events")
+    assert "ulimit -l" in told
 
 
 def test_without_tracefs_and_the_right_to_mount_it_the_command_is_named(tmp_path: Path) -> None:

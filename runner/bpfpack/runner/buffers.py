@@ -5,14 +5,16 @@ when it is full; what is not drained stays in the kernel, which counts or drops 
 program decided.
 """
 
+import errno
 import mmap
 import struct
 from typing import Final, Protocol
 
 from bpfpack.runner._native.buffers import Filling, NativePerf, NativeRing
+from bpfpack.runner._native.libbpf import captured
 from bpfpack.runner.events.batch import Batch, Source
 from bpfpack.runner.maps import PERF_EVENT_ARRAY, RINGBUF, Map
-from bpfpack.spec.errors import Unsupported
+from bpfpack.spec.errors import KernelError, MissingCapability, Unsupported
 
 _CAPACITY: Final = 256 * 1024
 _PERF_PAGES: Final = 64
@@ -28,10 +30,14 @@ class RingBufferSource:
 
     def __init__(self, ring: Map, *, capacity: int = _CAPACITY) -> None:
         self._filling = Filling(capacity)
-        self._native = NativeRing(ring.fd, self._filling)
         self._size = ring.max_entries
         # Two pages: the consumer's position, then the producer's (kernel/bpf/ringbuf.c).
         self._positions = mmap.mmap(ring.fd, 2 * mmap.PAGESIZE, prot=mmap.PROT_READ)
+        try:
+            self._native = NativeRing(ring.fd, self._filling)
+        except BaseException:
+            self._positions.close()
+            raise
 
     @property
     def fd(self) -> int:
@@ -75,7 +81,7 @@ class PerfBufferSource:
 
     def __init__(self, array: Map, *, pages: int = _PERF_PAGES, capacity: int = _CAPACITY) -> None:
         self._filling = Filling(capacity)
-        self._native = NativePerf(array.fd, pages, self._filling)
+        self._native = _open_perf(array, pages, self._filling)
         self._told = 0
 
     @property
@@ -97,6 +103,20 @@ class PerfBufferSource:
     def close(self) -> None:
         """Give the memory back; a second call does nothing."""
         self._native.close()
+
+
+def _open_perf(array: Map, pages: int, into: Filling) -> NativePerf:
+    with captured() as messages:
+        try:
+            return NativePerf(array.fd, pages, into)
+        except KernelError as e:
+            e.add_note("\n".join(messages))
+            if e.errno != errno.EPERM:
+                raise
+            # kernel/events/core.c, perf_mmap: CAP_IPC_LOCK lifts both limits.
+            raise MissingCapability(("CAP_IPC_LOCK",), f"perf buffer {array.name}").with_hint(
+                "or more of kernel.perf_event_mlock_kb, or of locked memory (ulimit -l)"
+            ) from e
 
 
 class ClosableSource(Source, Protocol):

@@ -168,10 +168,18 @@ def _explain(error: KernelError, plan: Plan, messages: list[str], log: str) -> N
             kind, f"this system's policy refuses to load it (program {name})", errno=code
         ).with_hint("look at lockdown, SELinux or other security modules") from error
     if created := _FAILED_MAP.search(text):
-        raise KernelError(code, f"cannot be created: {created[2]}", f"map {created[1]}") from error
+        raise _map_error(code, created[1], created[2]) from error
     if "failed to find valid kernel BTF" in text or "Error loading vmlinux BTF" in text:
         raise no_btf("CO-RE").error(name) from error
     raise KernelError(code, _first(messages, error), f"load {name}") from error
+
+
+def _map_error(code: int, name: str, why: str) -> KernelError:
+    error = KernelError(code, f"cannot be created: {why}", f"map {name}")
+    if code == errno.EPERM:
+        # Before Linux 5.11 maps counted as locked memory (commit 80ee81e0403c).
+        error.hint = "raise the limit of locked memory: ulimit -l unlimited"
+    return error
 
 
 def _first(messages: list[str], error: KernelError) -> str:

@@ -39,8 +39,8 @@ def why_not(kind: ProgramKind, kernel: Kernel) -> Fault | None:
         return _unsupported(kind, kernel)
     if kind.target is None:
         return Fault(feature=kind.type, why="its section names no tracepoint to attach to")
-    if kernel.option("CONFIG_BPF_EVENTS") == "n":
-        return Fault(feature=kind.type, why="CONFIG_BPF_EVENTS is not set in this kernel")
+    if (fault := _type_missing(kind, kernel)) is not None:
+        return fault
     if kind.type == "tracepoint":
         category, _, event = kind.target.partition("/")
         answer = kernel.has_tracepoint(category, event)
@@ -49,6 +49,16 @@ def why_not(kind: ProgramKind, kernel: Kernel) -> Fault | None:
             return no_btf(kind.type)
         answer = kernel.has_raw_tracepoint(kind.target)
     return unknown_tracepoint(kind, kernel) if answer is Answer.NO else None
+
+
+def _type_missing(kind: ProgramKind, kernel: Kernel) -> Fault | None:
+    """Ask the build's options, which costs nothing, and the kernel only without them."""
+    option = kernel.option("CONFIG_BPF_EVENTS")
+    if option == "n":
+        return Fault(feature=kind.type, why="CONFIG_BPF_EVENTS is not set in this kernel")
+    if option is None and kernel.probe(kind.prog_type) is Answer.NO:
+        return Fault(feature=kind.type, why="this kernel takes no programs of that type")
+    return None
 
 
 def _unsupported(kind: ProgramKind, kernel: Kernel) -> Fault:

@@ -28,6 +28,7 @@ class RecordedKernel:
     raw: tuple[str, ...] | None = ("sys_enter", "sched_switch")
     types: tuple[str, ...] = ("task_struct",)
     functions: tuple[str, ...] = ("vfs_read",)
+    types_taken: Answer = Answer.UNKNOWN
     options: dict[str, str] = field(default_factory=lambda: {"CONFIG_KPROBES": "n"})
 
     def has_btf(self) -> Answer:
@@ -48,7 +49,7 @@ class RecordedKernel:
         return Answer.UNKNOWN if self.raw is None else Answer.of(name in self.raw)
 
     def probe(self, program_type: int) -> Answer:
-        return Answer.UNKNOWN
+        return self.types_taken
 
     def option(self, name: str) -> str | None:
         return self.options.get(name)
@@ -177,6 +178,17 @@ def test_kprobes_are_said_to_be_missing_from_the_kernel_too() -> None:
         plan(_spec("kprobe/vfs_read"), _config(), RecordedKernel())
     with pytest.raises(Unsupported, match=r"^kprobe: not supported yet by bpfpack \("):
         plan(_spec("kprobe/vfs_read"), _config(), RecordedKernel(options={}))
+
+
+def test_a_kernel_without_tracing_programs_is_named() -> None:
+    for kernel, told in (
+        (RecordedKernel(options={"CONFIG_BPF_EVENTS": "n"}), "CONFIG_BPF_EVENTS is not set"),
+        (RecordedKernel(options={}, types_taken=Answer.NO), "takes no programs of that type"),
+    ):
+        with pytest.raises(Unsupported, match=told):
+            plan(_spec(OPENAT), _config(), kernel)
+    known = RecordedKernel(options={"CONFIG_BPF_EVENTS": "y"}, types_taken=Answer.NO)
+    assert plan(_spec(OPENAT), _config(), known).loaded
 
 
 def test_a_target_is_needed() -> None:

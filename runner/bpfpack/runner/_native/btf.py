@@ -1,6 +1,7 @@
 """The kernel's own BTF and libbpf's probes."""
 
 import functools
+import sys
 from typing import Final, Self
 
 from bpfpack.runner._native.libbpf import Handle, captured, fn
@@ -33,6 +34,11 @@ class KernelBtf(Handle):
                 return False
             raise
         return True
+
+    def __del__(self) -> None:
+        # Only memory, which nothing else points into: it may go whenever Python says.
+        if not sys.is_finalizing():
+            self.close()
 
     def _delete(self, pointer: int) -> None:
         fn("btf__free")(pointer)

@@ -9,7 +9,9 @@ import ctypes
 import errno
 import functools
 import os
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Self
@@ -219,10 +221,21 @@ def captured() -> Iterator[list[str]]:
 
 
 class Handle:
-    """Owns one C pointer.  It comes in through ``__init__``: no half-built state."""
+    """Owns one C pointer.  It comes in through ``__init__``: no half-built state.
+
+    One that is dropped without `close` warns, and is not freed: by then nobody knows
+    what else is gone.
+    """
+
+    _pointer: int | None = None
 
     def __init__(self, pointer: int) -> None:
-        self._pointer: int | None = pointer
+        self._pointer = pointer
+
+    def __del__(self) -> None:
+        if self._pointer is not None and not sys.is_finalizing():
+            told = f"{type(self).__name__} was not closed"
+            warnings.warn(told, ResourceWarning, stacklevel=2, source=self)
 
     @property
     def ptr(self) -> int:
