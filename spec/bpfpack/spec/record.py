@@ -175,10 +175,12 @@ class _Builder:
 
     def fields(self, type_id: int, name: str) -> tuple[Field, ...]:
         """Return the fields of the outermost type, checked as a whole."""
-        if isinstance(resolve(self._btf, type_id)[1], Struct | Union):
-            found = tuple(self._members(_Place((), "", type_id, 0, 0, False)))
+        place = _Place((name,), name, type_id, 0, 0, False)
+        _, kind = resolve(self._btf, type_id)
+        if isinstance(kind, Struct | Union) and self._told(place) not in _WHOLE:
+            found = tuple(self._members(place._replace(path=(), key="")))
         else:
-            found = tuple(self._member(_Place((name,), name, type_id, 0, 0, False)))
+            found = tuple(self._member(place))
         if not found:
             raise SpecError("has nothing to show", path=(self._btf.spelling(type_id),))
         if unknown := sorted(set(self._display) - self._used):
@@ -187,6 +189,11 @@ class _Builder:
             if each.flexible:
                 raise SpecError("flexible array that is not the last", path=each.path)
         return found
+
+    def _told(self, place: _Place) -> str | None:
+        """Return the format that is asked for, or that types and names suggest."""
+        asked = self._display.get(place.key, _PLAIN).format
+        return asked or _inferred(self._btf, place.type_id, place.path[-1])
 
     def _bound(self, place: _Place) -> None:
         # Structs without members count too: there can be a great many in few bytes.
@@ -221,7 +228,7 @@ class _Builder:
             place = place._replace(hidden=True)
         element, dimensions = array_of(self._btf, place.type_id)
         _, kind = resolve(self._btf, element)
-        told = display.format or _inferred(self._btf, element, place.path[-1], dimensions)
+        told = self._told(place)
         if isinstance(kind, Struct | Union) and told not in _WHOLE:
             if replace(display, hidden=False) != _PLAIN:
                 raise SpecError("a struct is shown by its members", path=place.path)
@@ -291,9 +298,9 @@ def _shape(
         # The last dimension of an array of bytes is the length of each string or address.
         if told in ("string", "path"):
             return "string", dimensions[-1], dimensions[:-1]
-        if told in ("hex", "ipv4", *_WHOLE):
+        if told in ("hex", *_WHOLE):
             return "bytes", dimensions[-1], dimensions[:-1]
-    if told in _WHOLE and told != "ipv4":
+    if told in ("bytes", "ipv6"):
         return "bytes", size * prod(dimensions), ()
     return base, size, dimensions
 
@@ -329,7 +336,7 @@ def _labels(kind: BtfType) -> dict[int, str]:
 
 def _check(base: Base, size: int, dimensions: tuple[int, ...], shown: str, place: _Place) -> None:
     """Raise unless ``shown`` can be said of such a field."""
-    bases, sizes = _FITS[shown]
+    bases, sizes = _FITS.get(shown, ((), ()))
     if base not in bases or (sizes and size not in sizes):
         raise SpecError(f"{base} of {size} bytes cannot be shown as {shown}")
     if 0 in dimensions[1:] or (not size and dimensions):
@@ -350,8 +357,9 @@ def _extent(place: _Place, size: int, byte_order: ByteOrder) -> tuple[int, int, 
     return offset, size, bit if byte_order == "little" else size * 8 - bit - place.bit_size
 
 
-def _inferred(btf: Btf, element: int, name: str, dimensions: tuple[int, ...]) -> str | None:
+def _inferred(btf: Btf, type_id: int, name: str) -> str | None:
     """Return the format that types and names suggest, None for the plain one."""
+    element, dimensions = array_of(btf, type_id)
     aliases, kind = _aliases(btf, element)
     match kind:
         case Struct("in6_addr", 16) | Union("in6_addr", 16):

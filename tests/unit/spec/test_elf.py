@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bpfpack.spec import elf as elf_module
 from bpfpack.spec.elf import SHT_NOBITS, Elf
 from bpfpack.spec.errors import LimitExceeded, SpecError
-from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.limits import LIMITS, Limits
 from tests.kit.elfwriter import EXIT, NOBITS, REL, SYMTAB, ElfWriter, Section, Symbol
 from tests.kit.objects import CLANGS, TARGETS, compiled, linked, run, stripped, tool
 
@@ -198,3 +199,13 @@ def test_refuses_a_name_that_is_no_text() -> None:
 def test_bounds_the_size_before_reading() -> None:
     with pytest.raises(LimitExceeded):
         Elf.parse(bytes(LIMITS.object + 1))
+
+
+@pytest.mark.parametrize("bound", ["elf_sections", "elf_symbols", "elf_relocations"])
+def test_bounds_every_table(bound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elf_module, "LIMITS", Limits(**{bound: 1}))
+    writer = ElfWriter()
+    writer.relocations[writer.function("f", "xdp", EXIT * 2)] = [(0, 1), (8, 1)]
+    with pytest.raises(LimitExceeded, match=f"more than 1 {bound.removeprefix('elf_')}"):
+        elf = Elf.parse(writer.build())
+        elf.relocations(elf.sections[1])

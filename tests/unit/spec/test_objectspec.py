@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from bpfpack.spec import code, objectspec
 from bpfpack.spec.btf import Struct
 from bpfpack.spec.errors import LimitExceeded, SpecError
-from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.limits import LIMITS, Limits
 from bpfpack.spec.mapspec import MapSpec
 from bpfpack.spec.objectspec import ObjectSpec
 from tests.kit.elfwriter import (
@@ -562,3 +563,46 @@ def test_many_variables_and_maps() -> None:
     btf.datasec(".maps", 64, (btf.var("m", definition), 0, 64))
     writer = with_types(btf, (".maps", bytes(64)), symbols=[])
     assert "more than 64 members" in fault_of(writer)
+
+
+def test_many_instructions_and_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    call = instruction(0x85, immediate=1, order="little")
+    writer = ElfWriter()
+    writer.function("f", "xdp", call * 4 + EXIT)
+    for limits, fault in (
+        (Limits(program_instructions=4), "more than 4 instructions in 'xdp.f'"),
+        (Limits(calls=3), "more than 3 calls in 'xdp'"),
+    ):
+        monkeypatch.setattr(code, "LIMITS", limits)
+        assert fault_of(writer) == fault
+
+
+def test_following_calls_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(code, "LIMITS", Limits(calls=2))
+    writer = ElfWriter()
+    call = instruction(0x85, source=1, immediate=-1, order="little")
+    for name in ("f", "g"):
+        at = writer.function(name, f"xdp/{name}", call + EXIT)
+        writer.relocations[at] = [(0, 3)]
+    writer.function("h", ".text", EXIT)
+    assert fault_of(writer) == "more than 2 calls to follow"
+
+
+def test_two_maps_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    btf = BtfWriter()
+    kind = btf.ptr(btf.array(btf.integer(), 1))
+    definition = btf.record("", 8, ("type", kind, 0))
+    entries = [(btf.var(name, definition), 0, 8) for name in ("m", "n", "m")]
+    btf.datasec(".maps", 64, *entries)
+    writer = with_types(btf, (".maps", bytes(64)), symbols=[])
+    assert fault_of(writer) == "two maps of this name in '.maps.m'"
+    monkeypatch.setattr(objectspec, "LIMITS", Limits(maps=1))
+    assert fault_of(writer) == "more than 1 maps in '.maps.n'"
+
+
+def test_many_externs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(objectspec, "LIMITS", Limits(variables=2))
+    btf = BtfWriter()
+    var = btf.var("x", btf.integer(), 2)
+    btf.datasec(".ksyms", 0, *[(var, 0, 0)] * 3)
+    assert fault_of(with_types(btf, symbols=[])) == "more than 2 externs in '.ksyms'"

@@ -163,6 +163,7 @@ def test_the_display_of_array_elements_has_no_subscript() -> None:
         ("ratio", FieldDisplay(format="hex"), "float of 8 bytes cannot be shown as hex in 'ratio'"),
         ("name", FieldDisplay(format="string"), "pointer of 8 bytes cannot be shown as string"),
         ("low", FieldDisplay(format="bytes"), "bit-field cannot be shown as bytes in 'low'"),
+        ("when", FieldDisplay(format="roman"), "uint of 8 bytes cannot be shown as roman"),
         ("flag", FieldDisplay(format="flags"), "bool of 1 bytes cannot be shown as flags"),
     ],
 )
@@ -264,6 +265,13 @@ def test_a_type_that_is_no_struct_is_one_field() -> None:
     assert (layout.type, layout.size, layout.flexible) == ("__u64", 8, False)
     (field,) = layout.fields
     assert (field.path, field.base, field.format, field.offset) == (("count",), "uint", "hex", 0)
+
+
+def test_an_address_as_a_key_is_one_field() -> None:
+    (field,) = made(lambda w: w.record("in6_addr", 16, ("s6", w.array(w.integer(), 4), 0))).fields
+    assert (field.path, field.format, field.size) == (("value",), "ipv6", 16)
+    inside = made(lambda w: w.record("other", 16, ("a", w.array(w.integer(), 4), 0)))
+    assert [f.path for f in inside.fields] == [("a",)]
 
 
 @pytest.mark.parametrize("name", ["pad", "__pad", "_pad1", "padding", "__padding2_"])
