@@ -27,8 +27,11 @@ class Located:
     @property
     def origin(self) -> Origin:
         """Where it came from, as trust sees it."""
-        kind = "store" if self.local else "registry"
-        return Origin(kind=kind, reference=self.reference, location=str(self.reference))
+        return Origin(
+            kind="store" if self.local else "registry",
+            reference=self.reference,
+            location=str(self.reference),
+        )
 
 
 def locate_local(host: Host, reference: Reference) -> Located | None:

@@ -11,8 +11,11 @@ from bpfpack.cli.judged import describe
 from bpfpack.cli.located import locate, places_of
 from bpfpack.cli.options import CaFile, DocumentFormat, ListingFormat, PlainHttp
 from bpfpack.registry.trust import keyfiles, keys, policyfile
+from bpfpack.spec.bounded import read_at_most
+from bpfpack.spec.errors import UsageError
 from bpfpack.spec.judgement import Evidence
 from bpfpack.spec.judging import judge
+from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.policy import Key, Scope
 from bpfpack.spec.reference import Reference
 
@@ -166,8 +169,17 @@ def import_(
     from bpfpack.registry.trust.podman import import_policy
 
     host = Host.here()
-    for line in import_policy(file, host.dirs.config):
-        host.printer.result(line)
+    try:
+        with file.open("rb") as stream:
+            data = read_at_most(stream, LIMITS.policy, str(file))
+    except OSError as e:
+        raise UsageError(f"cannot read {file}: {e.strerror}") from e
+    found = import_policy(data, lambda path: keyfiles.read_public(path, host.environ))
+    for rule in found.rules:
+        made = policyfile.add(host.dirs.config, rule)
+        host.printer.result(f"{made.name}: {', '.join(_names(made))}")
+    for scope, reason in found.skipped:
+        host.printer.info(f"left out {scope}: {reason}")
 
 
 def _names(rule: Scope) -> list[str]:

@@ -1,0 +1,129 @@
+"""From source to package: build."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from bpfpack.builder.build import BuildOptions, BuildResult
+from bpfpack.builder.build import build as build_path
+from bpfpack.cli.host import Host
+from bpfpack.cli.options import Quiet
+from bpfpack.registry.store.archive import ArchiveWriter
+from bpfpack.registry.store.memory import MemoryStore
+from bpfpack.registry.store.record import Origin
+from bpfpack.registry.transfer import copy
+from bpfpack.spec.errors import UsageError
+from bpfpack.spec.reference import Reference
+
+EXAMPLES: Final = {
+    "build": (
+        "bpfpack build",
+        "bpfpack build -t ghcr.io/x/opensnoop:1.0 examples/opensnoop",
+        "bpfpack build -f tool.tar tool.bpf.o",
+        "bpfpack build --vmlinux /usr/src/vmlinux.h tool.bpf.c",
+    ),
+}
+
+
+def build(
+    path: Annotated[
+        Path, typer.Argument(help="A directory, a .bpf.c or an object; here if absent.")
+    ] = Path(),
+    tags: Annotated[
+        list[str] | None,
+        typer.Option("-t", "--tag", help="Its name in the local store; repeatable.", metavar="REF"),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("-f", "--file", help="Write an OCI archive as well.", metavar="FILE"),
+    ] = None,
+    vmlinux: Annotated[
+        str | None,
+        typer.Option("--vmlinux", help="A vmlinux.h or BTF file, - for stdin.", metavar="FILE"),
+    ] = None,
+    arch: Annotated[
+        str | None, typer.Option("--arch", help="Build for this architecture.", metavar="ARCH")
+    ] = None,
+    clang: Annotated[str, typer.Option("--clang", help="Which clang.", metavar="NAME")] = "clang",
+    source: Annotated[
+        bool, typer.Option("--with-source", help="Carry the source in the package.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Build a package from C or a prebuilt object.
+
+    Without -t and -f it is named after itself in the local store. What is built from source
+    here may run here without a signature.
+    """
+    host = Host.here(quiet=quiet)
+    names = [Reference.parse(tag) for tag in tags or ()]
+    result = build_path(
+        path,
+        BuildOptions(
+            clang=clang,
+            arch=arch,
+            vmlinux=_vmlinux(vmlinux),
+            cache=host.dirs.cache,
+            with_source=source,
+            color=host.printer.progress_on_terminal,
+        ),
+    )
+    for warning in result.warnings:
+        host.printer.warn(warning)
+    if result.draft:
+        host.printer.info("the object says nothing about its outputs; a bpfpack.toml could:")
+        for line in result.draft.splitlines():
+            host.printer.info(f"  {line}")
+    if not names and file is None:
+        names = [Reference.parse(f"{result.config.name}:{result.config.version or 'latest'}")]
+    _keep(host, result, names)
+    if file is not None:
+        _write(result, names, file)
+    digest = result.package.manifest.descriptor.digest
+    for place in (*map(str, names), *([str(file)] if file else [])):
+        host.printer.result(f"{place}  {digest}")
+
+
+def _keep(host: Host, result: BuildResult, names: list[Reference]) -> None:
+    """Store it under every name, then vouch for it: a name without the word is only unsigned."""
+    package = result.package
+    origin = Origin.BUILT if result.from_source else Origin.LOADED
+    for name in names:
+        if name.digest:
+            raise UsageError(f"{name}: a name that is built has a tag, not a digest")
+        copy(
+            MemoryStore.of(package),
+            host.store.repository(name.name, origin=origin),
+            package.manifest.descriptor.digest,
+            name.tag or "latest",
+            verb="build",
+        )
+    if names and result.from_source:
+        host.host_key.endorse(package.manifest.descriptor.digest)
+
+
+def _write(result: BuildResult, names: list[Reference], file: Path) -> None:
+    source, manifest = MemoryStore.of(result.package), result.package.manifest
+    with ArchiveWriter() as writer:
+        for name in names or [Reference.parse(result.config.name)]:
+            copy(
+                source,
+                writer.repository(name.name),
+                manifest.descriptor.digest,
+                name.tag or result.config.version or "latest",
+                verb="build",
+            )
+        writer.save(file)
+
+
+def _vmlinux(text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    if text == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(text).read_bytes()
+    except OSError as e:
+        raise UsageError(f"--vmlinux {text}: {e.strerror}") from e

@@ -1,0 +1,62 @@
+"""Fetching a package from its registry into the store, under the policy."""
+
+from bpfpack.cli.host import Host
+from bpfpack.cli.located import Located, locate_remote, places_of
+from bpfpack.cli.platform import host_platform
+from bpfpack.cli.progress import shown
+from bpfpack.registry.transfer import copy
+from bpfpack.spec.judgement import Evidence
+from bpfpack.spec.judging import judge
+from bpfpack.spec.reference import Reference
+
+
+def pull_package(
+    host: Host,
+    reference: Reference,
+    *,
+    all_platforms: bool = False,
+    allow_downgrade: bool = False,
+) -> Located:
+    """Judge what a registry has under a name, then store that very content.
+
+    Raises TrustError when a rule in scope refuses it, TransportError, StoreError and
+    ContentError.  What no rule covers is stored, with a word about it.
+    """
+    found = locate_remote(host, reference)
+    _judge(host, found, allow_downgrade)
+    pinned = found.content.descriptor.digest
+    with shown(host.printer) as progress:
+        copied = copy(
+            found.place,
+            host.store.repository(found.reference.name),
+            pinned,
+            found.reference.tag if not found.reference.digest else None,
+            progress=progress,
+            platform=None if all_platforms else host_platform(),
+        )
+    if found.reference.digest:
+        from bpfpack.registry.store.record import Origin
+
+        host.store.record(found.reference, copied.content, Origin.PULLED)
+    for problem in (*copied.problems, *host.registries.warnings):
+        host.printer.warn(problem)
+    if reference.tag is None and reference.digest is None and found.reference.tag != "latest":
+        host.printer.info(f"{reference} has no tag latest; took {found.reference.tag}")
+    return found
+
+
+def _judge(host: Host, found: Located, allow_downgrade: bool) -> None:
+    judged = judge(
+        Evidence(origin=found.origin, manifest=found.content, places=places_of(host, found)),
+        host.policy,
+        host.check,
+        now=host.now,
+        marks=host.marks,
+        allow_downgrade=allow_downgrade,
+        host_key=host.host_key.public_pem(),
+    )
+    if judged.accepted:
+        return
+    if host.policy.problem or (judged.scope and judged.scope.level == "enforce"):
+        raise judged.error()
+    host.printer.warn(f"{found.reference} is stored, and may not run: {judged.reason}")

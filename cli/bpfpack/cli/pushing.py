@@ -1,0 +1,112 @@
+"""Sending a package to its registry, signed where that is due."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bpfpack.cli.host import Host
+from bpfpack.cli.identity import has_identity, load_key
+from bpfpack.cli.progress import shown
+from bpfpack.registry.store.disk import LocalRepository
+from bpfpack.registry.transfer import copy
+from bpfpack.registry.trust import attach, keyfiles
+from bpfpack.registry.trust import sign as signing
+from bpfpack.registry.trust.collect import collect
+from bpfpack.registry.trust.keys import PrivateKey
+from bpfpack.spec.descriptor import Descriptor
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import NotFound, UsageError
+from bpfpack.spec.policy import fingerprint
+from bpfpack.spec.reference import Reference
+from bpfpack.spec.signature import SignaturePlace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signing:
+    """Whether and how to sign; ``wanted`` None means: what was built here or signed before."""
+
+    wanted: bool | None = None
+    key: str | None = None
+    password_file: Path | None = None
+    password_fd: int | None = None
+
+
+def push_package(host: Host, reference: Reference, options: Signing) -> Digest:
+    """Push what the store has under a name; return its digest.
+
+    Raises NotFound, UsageError when it cannot be signed though it should be, TransportError.
+    """
+    content = host.store.resolve(reference)
+    subject = replace(content.descriptor, annotations={})
+    place = host.store.repository(reference.name)
+    if options.wanted is not False:
+        _sign(host, reference, subject, place, options)
+    _ = reference.api_host
+    target = host.registries.repository(reference.registry or "", reference.repository)
+    with shown(host.printer) as progress:
+        copied = copy(place, target, subject.digest, reference.tag, progress=progress, verb="push")
+    for problem in (*copied.problems, *host.registries.warnings):
+        host.printer.warn(problem)
+    return subject.digest
+
+
+def _sign(
+    host: Host, reference: Reference, subject: Descriptor, place: LocalRepository, options: Signing
+) -> None:
+    """Add a signature of ours for this name, unless it is there or not ours to give.
+
+    Foreign bytes are endorsed only when ``--sign`` says so: pulling evil/x, tagging and
+    pushing it as corp/x must not.
+    """
+    named = _unlock(host, options) if options.key else None
+    public = named.public_pem if named else _own_public(host)
+    asked = bool(options.wanted or options.key)
+    built = host.host_key.built_here(subject.digest)
+    if public is None:
+        if asked:
+            raise NotFound("you have no key to sign with").with_hint("bpfpack keygen makes one")
+        if built:
+            host.printer.warn(f"{reference} goes unsigned: you have no key (bpfpack keygen)")
+        return
+    places = collect(place, subject)
+    if _signed(host, places, subject, reference, public):
+        return
+    if not (built or _signed(host, places, subject, None, public)):
+        if not asked:
+            host.printer.warn(
+                f"{reference} was neither built here nor signed by you, and gets no signature"
+                " of yours; --sign adds one"
+            )
+            return
+        host.printer.warn(f"signing what comes from elsewhere: {reference} is {subject.digest}")
+    signed = signing.sign(subject, reference, named or _unlock(host, options), now=host.now)
+    attach.attach(place, signed)
+    host.printer.info(f"signed {reference} by SHA256:{fingerprint(public)[:16]}")
+
+
+def _unlock(host: Host, options: Signing) -> PrivateKey:
+    return load_key(
+        host, options.key, password_file=options.password_file, password_fd=options.password_fd
+    )
+
+
+def _own_public(host: Host) -> str | None:
+    """The public half of your identity, read where it stands beside the private one."""
+    if not has_identity(host):
+        return None
+    identity = host.dirs.config / keyfiles.IDENTITY
+    try:
+        return keyfiles.read_public(str(identity.with_suffix(".pub")), host.environ)
+    except NotFound as e:
+        raise UsageError(f"{identity.with_suffix('.pub')} is missing beside your key").with_hint(
+            f"bpfpack pubkey --key {identity} > {identity.with_suffix('.pub')}"
+        ) from e
+
+
+def _signed(
+    host: Host,
+    places: tuple[SignaturePlace, ...],
+    subject: Descriptor,
+    reference: Reference | None,
+    public: str,
+) -> bool:
+    return signing.signed_by(places, subject.digest, reference, public, host.check, now=host.now)
