@@ -1,17 +1,19 @@
 """Run one tool with nothing but what it was given; a program of its own, not a module.
 
-    python -I -S confine.py STATUS_FD UID GID [READABLE ...] -- TOOL [ARGUMENT ...]
+    python -I -S confine.py STATUS_FD UID GID BYTES [READABLE ...] -- TOOL [ARGUMENT ...]
 
 It gives up the user, gains no privileges by exec and lets the kernel's Landlock refuse
 every file but those beneath READABLE, every socket and every write to a path (kernel,
 Documentation/userspace-api/landlock.rst).  Compilers read what a source names: `#include`,
 `#line` with debug information and `.incbin` all end in the object or in a message.
+No file that it writes grows beyond BYTES.
 Where the kernel has no Landlock, "unconfined" is written to STATUS_FD.
 """
 
 import ctypes
 import os
 import resource
+import signal
 import struct
 import sys
 from pathlib import Path
@@ -75,19 +77,27 @@ def _give_up(uid: int, gid: int) -> None:
         os.setresuid(uid, uid, uid)
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "cannot set no_new_privs")
+
+
+def _bound(most: int) -> None:
+    """Write no core and no large file; let the signals end the tool that Python ignores."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def main(arguments: list[str]) -> None:
     """Confine this process and become the tool."""
-    status, uid, gid = (int(a) for a in arguments[:3])
+    status, uid, gid, most = (int(a) for a in arguments[:4])
     split = arguments.index("--")
-    readable, command = arguments[3:split], arguments[split + 1 :]
+    readable, command = arguments[4:split], arguments[split + 1 :]
     version = _version()
     ruleset = _ruleset(version) if version else None
     for path in readable if ruleset is not None else ():
         _allow(ruleset, Path(path))  # type: ignore[arg-type]  # not None here
     _give_up(uid, gid)
+    _bound(most)
     if ruleset is None:
         os.write(status, b"unconfined")
     else:

@@ -2,7 +2,6 @@
 
 import os
 import pwd
-import resource
 import signal
 import subprocess
 import sys
@@ -57,12 +56,14 @@ def run(
     cwd: Path,
     environment: Mapping[str, str] | None = None,
     files: Sequence[int] = (),
+    seconds: int = LIMITS.tool_seconds,
+    most: int = LIMITS.object,
 ) -> Finished:
     """Run ``command``, whose first word is an absolute path.
 
     It reads ``readable`` and the system's own files and writes to its standard streams and
-    the descriptors ``files`` only.  Raises BuildError when it takes more than
-    `LIMITS.tool_seconds` or writes more than `LIMITS.object` bytes.
+    the descriptors ``files`` only.  Raises BuildError when it takes more than ``seconds`` or
+    writes more than ``most`` bytes.
     """
     tool = Path(command[0])
     prefix = tool.resolve().parent.parent
@@ -73,7 +74,7 @@ def run(
         code = _wait(
             [
                 *(sys.executable, "-I", "-S", str(Path(confine.__file__))),
-                *(str(status_write), str(identity.uid), str(identity.gid)),
+                *map(str, (status_write, identity.uid, identity.gid, most)),
                 *places,
                 "--",
                 *command,
@@ -83,12 +84,13 @@ def run(
             env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", **(environment or {})},
             streams=(output, messages),
             pass_fds=(status_write, *files),
+            bounds=(seconds, most),
         )
         os.close(status_write)
         status_write = -1
         return Finished(
             code=code,
-            output=_read(output, LIMITS.object),
+            output=_read(output, most),
             messages=_read(messages, LIMITS.tool_messages).decode(errors="replace"),
             confined=os.read(status_read, 64) == b"",
         )
@@ -106,7 +108,9 @@ def _wait(
     env: dict[str, str],
     streams: tuple[int, int],
     pass_fds: tuple[int, ...],
+    bounds: tuple[int, int],
 ) -> int:
+    seconds, most = bounds
     with subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
@@ -117,17 +121,15 @@ def _wait(
         pass_fds=pass_fds,
         start_new_session=True,
     ) as process:
-        most = LIMITS.object
-        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
         try:
-            code = process.wait(timeout=LIMITS.tool_seconds)
+            code = process.wait(timeout=seconds)
         except BaseException as e:
             os.killpg(process.pid, signal.SIGKILL)
             if isinstance(e, subprocess.TimeoutExpired):
-                raise BuildError(f"{name} took more than {LIMITS.tool_seconds} s") from e
+                raise BuildError(f"{name} took more than {seconds} s") from e
             raise
     if code == -signal.SIGXFSZ:
-        raise BuildError(f"{name} wrote more than {LIMITS.object} bytes")
+        raise BuildError(f"{name} wrote more than {most} bytes")
     return code
 
 

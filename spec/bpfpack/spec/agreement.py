@@ -134,9 +134,9 @@ def option_type(btf: Btf, type_id: int) -> str:
     """
     element, dimensions = array_of(btf, type_id)
     _, kind = resolve(btf, element)
-    text = isinstance(kind, Int) and (kind.char or kind.name == "char")
-    text = text and len(dimensions) == 1
-    if not text and (dimensions or not isinstance(kind, Int | Enum | Enum64 | Float)):
+    is_char = isinstance(kind, Int) and (kind.char or kind.name == "char")
+    is_text = is_char and len(dimensions) == 1
+    if not is_text and (dimensions or not isinstance(kind, Int | Enum | Enum64 | Float)):
         raise SpecError(f"{btf.spelling(type_id)} cannot be an option")
     spelling = _QUALIFIERS.sub("", btf.spelling(type_id))
     return "bool" if spelling == "_Bool" else spelling

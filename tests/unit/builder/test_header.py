@@ -69,7 +69,7 @@ BPFPACK_PACKAGE(name("everything"), version("1.2"), description("All, and \\"mor
 		homepage("https://example.org"), source("https://example.org/git"));
 
 const volatile __u32 targ_pid BPFPACK_PARAM(option(process-id), short(i), help("one, only"),
-					    role(target-pid));
+					role(target-pid));
 const volatile __u64 least BPFPACK_PARAM(unit(ms)) = 10;
 const volatile int level BPFPACK_PARAM(choices("low=-1, high=SLOW"));
 const volatile enum mode mode;
