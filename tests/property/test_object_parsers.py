@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from bpfpack.spec.btf import Btf, Struct, Union, Var
 from bpfpack.spec.btfext import LineInfo
+from bpfpack.spec.config import FORMATS, FieldDisplay
 from bpfpack.spec.elf import Elf
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.layout import align_of, members, size_of
@@ -144,3 +145,54 @@ def test_a_truncated_object_is_refused(cut: float) -> None:
     for data in objects():
         with pytest.raises(SpecError):
             ObjectSpec.from_bytes(data[: int(len(data) * cut)])
+
+
+DISPLAYS = st.builds(
+    FieldDisplay,
+    title=st.none() | st.text(max_size=5),
+    format=st.none() | st.sampled_from(FORMATS) | st.text(max_size=5),
+    hidden=st.booleans(),
+    labels=st.dictionaries(st.integers(), st.text(max_size=5), max_size=2),
+)
+MEMBERS = st.sampled_from(
+    [
+        "when",
+        "pid",
+        "uid",
+        "comm",
+        "peer",
+        "peer.port",
+        "peer.address",
+        "word",
+        "octets",
+        "low",
+        "high",
+        "flag",
+        "verdict",
+        "wide",
+        "matrix",
+        "name",
+        "ratio",
+        "callback",
+        "rest",
+    ]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(display=st.dictionaries(MEMBERS, DISPLAYS, max_size=3))
+def test_any_display_of_an_event(display: dict[str, FieldDisplay]) -> None:
+    btf = Btf.parse(section_of(objects()[0], ".BTF"), "little")
+    event = btf.find(Struct, "event")
+    assert event is not None
+    try:
+        layout = RecordLayout.of(btf, event, display)
+    except SpecError as e:
+        assert e.path
+    else:
+        for name, shown in display.items():
+            found = [f for f in layout.fields if f"{f.name}.".startswith(f"{name}.")]
+            assert all(f.hidden for f in found) or not shown.hidden
+            assert all(f.format == shown.format for f in found) or not shown.format
+        for f in layout.fields:
+            assert f.flexible or f.offset + f.size <= layout.size
