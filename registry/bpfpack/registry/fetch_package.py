@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from bpfpack.spec.bounded import read_exactly
+from bpfpack.spec.bounded import check_bytes, read_exactly
 from bpfpack.spec.content import Source
 from bpfpack.spec.descriptor import Descriptor, Platform
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import SizeMismatch, SpecError
+from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.origin import Origin
@@ -44,10 +44,9 @@ def read_artifact(
 
 
 def resolve_child(source: Source, want: Descriptor) -> Manifest | Index:
-    """Return a child of an index; raises SizeMismatch or SpecError when it is not as listed."""
+    """Return a child of an index; raises ContentError or SpecError when it is not as listed."""
     found = source.resolve(want.digest)
-    if len(found.raw) != want.size:
-        raise SizeMismatch(f"{want.digest} has {len(found.raw)} bytes, {want.size} listed")
+    check_bytes(found.raw, want)  # whatever the source did or did not hash
     if found.media_type != want.media_type:
         raise SpecError(f"{want.digest} is {found.media_type}, {want.media_type} listed")
     return found

@@ -15,7 +15,7 @@ from typing import Final, Protocol, runtime_checkable
 from bpfpack.registry.fetch_package import resolve_child
 from bpfpack.registry.store import attached
 from bpfpack.spec import mediatypes
-from bpfpack.spec.bounded import Readable
+from bpfpack.spec.bounded import Readable, Seekable
 from bpfpack.spec.content import Progress, ReferrersUnsupported, Sink, Source
 from bpfpack.spec.descriptor import Descriptor, Platform
 from bpfpack.spec.digest import Digest
@@ -106,25 +106,23 @@ def _graph(
 ) -> tuple[Manifest | Index, ...]:
     """Return every manifest to copy, children before parents, each once.
 
-    Raises LimitExceeded for depth and number, SpecError for an index that holds itself.
+    Raises LimitExceeded for depth and number.  No index holds itself, since each child has
+    the digest that its parent names.
     """
     found: dict[Digest, Manifest | Index] = {}
 
-    def visit(content: Manifest | Index, above: tuple[Digest, ...]) -> None:
-        digest = content.descriptor.digest
-        if digest in above:
-            raise SpecError(f"the index {digest} holds itself")
-        if len(above) > LIMITS.index_depth:
+    def visit(content: Manifest | Index, depth: int) -> None:
+        if depth > LIMITS.index_depth:
             raise LimitExceeded(f"indexes nested deeper than {LIMITS.index_depth}")
         if len(found) > LIMITS.index_children:
             raise LimitExceeded(f"more than {LIMITS.index_children} manifests")
         if isinstance(content, Index):
             for child in _wanted(content, platform):
                 if child.digest not in found:
-                    visit(resolve_child(source, child), (*above, digest))
-        found[digest] = content
+                    visit(resolve_child(source, child), depth + 1)
+        found[content.descriptor.digest] = content
 
-    visit(root, ())
+    visit(root, 0)
     return tuple(found.values())
 
 
@@ -272,3 +270,20 @@ class _Counted:
         if self._progress and chunk:
             self._progress.advance(self._want, len(chunk))
         return chunk
+
+    # A sink that may begin anew, after a registry failed, does so only with what can seek.
+
+    def seekable(self) -> bool:
+        return isinstance(self._stream, Seekable) and self._stream.seekable()
+
+    def tell(self) -> int:
+        return self._seekable.tell()
+
+    def seek(self, offset: int, /) -> int:
+        return self._seekable.seek(offset)
+
+    @property
+    def _seekable(self) -> Seekable:
+        if not isinstance(self._stream, Seekable):
+            raise io.UnsupportedOperation("not seekable")
+        return self._stream

@@ -299,9 +299,9 @@ ATTACKS: Mapping[str, bytes] = {
 def test_an_attack_is_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "attack.tar"
     path.write_bytes(data)
-    with pytest.raises((SpecError, NotFound)):
+    with pytest.raises(SpecError):
         Layout.open(path)
-    with pytest.raises((SpecError, NotFound)):
+    with pytest.raises(SpecError):
         opened(data)
     assert [p.name for p in tmp_path.iterdir()] == ["attack.tar"]
 

@@ -71,6 +71,8 @@ class Layout:
         self._referrers: Mapping[Digest, tuple[Descriptor, ...]] | None = None
 
     def _entries(self) -> tuple[Entry, ...]:
+        if self._files.size(INDEX_FILE) is None:
+            raise SpecError(f"{self.what} is not whole: it has no {INDEX_FILE}")
         index = parse(self._read(INDEX_FILE, LIMITS.manifest), media_type=mediatypes.INDEX)
         if not isinstance(index, Index):
             raise SpecError("not an index", path=(INDEX_FILE,))
