@@ -85,6 +85,8 @@ def parse_section(name: str) -> ProgramKind:
     ...
     bpfpack.spec.errors.SpecError: unknown program section, nearest 'tracepoint' in 'tracepoin/a/b'
     """
+    if not name.isprintable():
+        raise SpecError("section name with unprintable characters", path=(name,))
     written = name.removeprefix("?")
     word, target = _split(written)
     entry = _ENTRIES.get(word)

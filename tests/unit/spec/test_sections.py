@@ -140,6 +140,8 @@ def test_refuses_other_names(section: str) -> None:
         "cgroup/dev/x",
         "netfilter/x",
         "xdp/\x1b",
+        "uprobe/\x1b[2J:f",
+        "usdt/a:b:\u202e",
     ],
 )
 def test_refuses_a_bad_target(section: str) -> None:
