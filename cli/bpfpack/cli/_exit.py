@@ -32,6 +32,7 @@ class Exit(IntEnum):
     RUN_SELF = 125  # `bpfpack run` only, after `docker run`:
     RUN_REFUSED = 126  # found, but trust or this kernel will not take it
     RUN_MISSING = 127  # no such package
+    SIGHUP = 129
     SIGINT = 130
     SIGTERM = 143
 

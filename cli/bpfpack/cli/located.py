@@ -1,9 +1,10 @@
 """Finding what a reference names, here or in a registry, with all its signatures."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bpfpack.cli.host import Host
+from bpfpack.cli.obtaining import look
 from bpfpack.spec.errors import NotFound
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.origin import Origin
@@ -72,8 +73,4 @@ def locate(host: Host, reference: Reference) -> Located:
 
 def places_of(host: Host, found: Located) -> tuple[SignaturePlace, ...]:
     """Look for signatures where the content is, and for this host's own word on it."""
-    from bpfpack.registry.trust.collect import collect
-
-    subject = replace(found.content.descriptor, annotations={})
-    own = host.host_key.place(subject.digest)
-    return (*collect(found.place, subject), own)
+    return look(host, found.place, found.content.descriptor)

@@ -1,0 +1,68 @@
+"""The one call of `admit`: this host's policy, or the key on the command line."""
+
+from bpfpack.cli.host import Host
+from bpfpack.registry.owned import OwnedDir
+from bpfpack.spec import strictjson
+from bpfpack.spec.policy import Key, Policy
+from bpfpack.spec.signature import format_time
+from bpfpack.spec.trust import InsecureSkip, RemoteArtifact, VerifiedArtifact, admit
+
+
+def admit_package(
+    host: Host,
+    artifact: RemoteArtifact,
+    *,
+    key: str | None = None,
+    allow_downgrade: bool = False,
+    skip_verify: bool = False,
+) -> VerifiedArtifact:
+    """Return the package as one that may run; raises TrustError, ContentError, SpecError.
+
+    What was accepted raises the high-water mark; what was waved through is recorded.
+    """
+    verified = admit(
+        artifact,
+        _policy(host, key),
+        host.check,
+        now=host.now,
+        marks=host.marks,
+        allow_downgrade=allow_downgrade,
+        host_key=host.host_key.public_pem(),
+        skip=InsecureSkip(reason="--insecure-skip-verify") if skip_verify else None,
+    )
+    if verified.insecure:
+        host.printer.warn(
+            f"RUNNING UNVERIFIED CODE IN THE KERNEL: {verified.origin} ({verified.digest})"
+        )
+        _record(host, verified)
+    for warning in verified.warnings:
+        host.printer.warn(warning)
+    if verified.mark is not None and key is None:
+        host.marks.record(verified.mark)
+    return verified
+
+
+def _policy(host: Host, key: str | None) -> Policy:
+    if key is None:
+        return host.policy
+    from bpfpack.registry.trust.keyfiles import read_public
+
+    host.printer.info(f"judging by {key} alone; signatures that name no reference count too")
+    return Policy.only_key(Key(name=key, pem=read_public(key, host.environ)))
+
+
+def _record(host: Host, verified: VerifiedArtifact) -> None:
+    """One file for each time the check was skipped, so that it can be asked later."""
+    when = format_time(host.now)
+    told = {
+        "time": when,
+        "origin": str(verified.origin),
+        "digest": str(verified.digest),
+        "user": host.environ.get("SUDO_USER") or host.environ.get("USER"),
+        "reasons": list(verified.warnings),
+    }
+    with (
+        OwnedDir.open(host.dirs.state, create=True) as state,
+        state.child("skipped") as directory,
+    ):
+        directory.write(f"{when}-{verified.digest.short}.json", strictjson.dumps(told))

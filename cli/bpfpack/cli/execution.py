@@ -1,0 +1,134 @@
+"""A verified package in the kernel, its output on stdout, until something ends it."""
+
+import os
+import shutil
+import sys
+from typing import Final, cast
+
+from bpfpack.cli._exit import Exit
+from bpfpack.cli.host import Host
+from bpfpack.cli.run_options import RunRequest
+from bpfpack.cli.units import count, seconds
+from bpfpack.runner.events.formatter import (
+    EventOutput,
+    OutputFormat,
+    RecordType,
+    make_formatter,
+)
+from bpfpack.runner.events.loop import Loop, Result, Sampled, Stream
+from bpfpack.runner.events.sink import Sink, refuse_raw_terminal
+from bpfpack.runner.events.stop import StopSignals
+from bpfpack.runner.losses import CountedSource, LossCounter
+from bpfpack.runner.plan import Plan
+from bpfpack.runner.session import Session
+from bpfpack.spec.agreement import event_layout
+from bpfpack.spec.config import Config, Output
+from bpfpack.spec.errors import UsageError
+from bpfpack.spec.objectspec import ObjectSpec
+from bpfpack.spec.trust import VerifiedArtifact
+
+_EXITS: Final = {
+    "timeout": Exit.OK,
+    "max-events": Exit.OK,
+    "closed-pipe": Exit.OK,
+    "sigint": Exit.SIGINT,
+    "sigterm": Exit.SIGTERM,
+    "sighup": Exit.SIGHUP,
+}
+
+
+def execute(
+    host: Host, verified: VerifiedArtifact, spec: ObjectSpec, plan: Plan, request: RunRequest
+) -> int:
+    """Load, attach, show, detach; returns the exit code.  Raises KernelError, UsageError."""
+    shape = _shape(plan, request)
+    timeout = request.value("timeout")
+    most = request.value("max_events")
+    limit = seconds(timeout, "--timeout") if timeout else None
+    events = count(most, "--max-events") if most else None
+    stdout = sys.stdout.fileno()
+    if shape == "raw":
+        refuse_raw_terminal(stdout, force=request.flag("force"))
+    # Signals are caught before anything is loaded: what ends us later ends us cleanly.
+    with StopSignals() as stop, Session.open(verified, plan) as session:
+        sink = Sink(stdout, wake_fd=stop.fd, lines=shape != "raw")
+        stop.at_exit.append(sink.restore)
+        try:
+            loop = Loop(
+                streams=_streams(session, spec, verified.config, plan, shape),
+                samplers=_samplers(session, spec, verified.config, plan, shape),
+                sink=sink,
+                stop=stop,
+                detach=session.detach,
+                timeout=limit,
+                max_events=events,
+            )
+            session.attach()
+            host.printer.info(f"attached {len(plan.loaded)} programs; Ctrl-C ends it")
+            result = loop.run()
+        finally:
+            sink.close()
+    return _told(host, result, request)
+
+
+def _told(host: Host, result: Result, request: RunRequest) -> int:
+    if result.reason != "closed-pipe":
+        host.printer.info(result.summary())
+    if result.reason == "sigint" and request.flag("sigint_ok"):
+        return Exit.OK
+    return _EXITS[result.reason]
+
+
+def _shape(plan: Plan, request: RunRequest) -> OutputFormat:
+    shape = cast("OutputFormat", request.value("output") or "table")
+    if not plan.outputs:
+        raise UsageError(f"{plan.package} shows nothing: it declares no output").with_hint(
+            "BPFPACK_OUTPUT in its source, or [outputs] in bpfpack.toml, says what a map holds"
+        )
+    events = [o for o in plan.outputs if o.kind == "events"]
+    if shape in ("csv", "raw") and len(plan.outputs) > 1:
+        raise UsageError(
+            f"-o {shape} is for one output, and {plan.package} has {len(plan.outputs)}"
+        )
+    if shape == "raw" and not events:
+        raise UsageError("-o raw is for events; maps are shown as table, json or csv")
+    return shape
+
+
+def _streams(
+    session: Session, spec: ObjectSpec, config: Config, plan: Plan, shape: OutputFormat
+) -> list[Stream]:
+    alone = len(plan.outputs) == 1
+    width = shutil.get_terminal_size().columns if os.isatty(sys.stdout.fileno()) else None
+    streams = []
+    for output in plan.outputs:
+        if output.kind != "events":
+            continue
+        source = session.sources[output.name]
+        counter = LossCounter.of(spec, output.map, session.map)
+        streams.append(
+            Stream(
+                source=CountedSource(source, counter) if counter else source,
+                formatter=make_formatter(
+                    shape, _event_output(spec, config, output, alone), terminal=width
+                ),
+            )
+        )
+    return streams
+
+
+def _event_output(spec: ObjectSpec, config: Config, output: Output, alone: bool) -> EventOutput:
+    return EventOutput(
+        name=output.name,
+        types=tuple(
+            RecordType(layout=event_layout(spec, config, t), when=t.when) for t in output.types
+        ),
+        discriminator=output.discriminator,
+        alone=alone,
+    )
+
+
+def _samplers(
+    session: Session, spec: ObjectSpec, config: Config, plan: Plan, shape: OutputFormat
+) -> list[Sampled]:
+    return []

@@ -1,0 +1,230 @@
+"""What `run REF` names, read whole: from the store, a registry, a file, a URL, stdin, source.
+
+Nothing here decides whether it may run; `admission` does.
+"""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from bpfpack.cli.host import Host
+from bpfpack.cli.platform import host_platform
+from bpfpack.registry.fetch_package import read_artifact
+from bpfpack.registry.store.disk import DiskStore
+from bpfpack.spec.content import Source
+from bpfpack.spec.descriptor import Descriptor
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import NotFound, SpecError, TrustError, UsageError
+from bpfpack.spec.origin import Origin, OriginKind
+from bpfpack.spec.reference import Reference
+from bpfpack.spec.signature import SignaturePlace
+from bpfpack.spec.trust import RemoteArtifact
+from bpfpack.spec.versions import highest_release
+
+if TYPE_CHECKING:
+    from bpfpack.registry.store.layout import Layout
+
+_PATHS: Final = ("/", "./", "../", "~")
+_SOURCES: Final = (".c", ".o")
+
+
+def is_path(text: str) -> bool:
+    """Say whether ``text`` is a path; everything else is a reference, whatever lies around.
+
+    >>> is_path("./ghcr.io/x"), is_path("ghcr.io/x"), is_path("..")
+    (True, False, True)
+    """
+    return text.startswith(_PATHS) or text in (".", "..")
+
+
+def obtain(
+    host: Host,
+    text: str,
+    *,
+    pull: str = "missing",
+    judged_as: Reference | None = None,
+    allow_downgrade: bool = False,
+) -> RemoteArtifact:
+    """Return the package that ``text`` names, for this platform, with all its signatures.
+
+    Raises NotFound, TransportError, StoreError, ContentError, SpecError, TrustError for an
+    implicit version that goes back, BuildError for source that does not compile.
+    """
+    if text == "-":
+        return _from_stdin(host, judged_as)
+    if text.startswith(("https://", "http://")):
+        return _from_url(host, text, judged_as)
+    if is_path(text):
+        return _from_path(host, Path(text).expanduser(), judged_as)
+    if judged_as is not None:
+        raise UsageError("--as is for files, URLs and stdin: a reference is judged as itself")
+    digest = _digest(text)
+    reference = _holder(host, digest) if digest else Reference.parse(text)
+    return _from_reference(host, reference, pull, allow_downgrade)
+
+
+def _from_reference(
+    host: Host, reference: Reference, pull: str, allow_downgrade: bool
+) -> RemoteArtifact:
+    implicit = reference.tag is None and reference.digest is None
+    chosen = _local(host, reference) if pull != "always" else None
+    if chosen is None:
+        if pull == "never" or reference.is_bare:
+            raise _not_here(reference)
+        from bpfpack.cli.pulling import pull_package
+
+        pulled = pull_package(host, reference, allow_downgrade=allow_downgrade)
+        # By digest: a tag that moves between pull and run changes nothing.
+        chosen = pulled.reference, pulled.content.descriptor.digest
+    effective, digest = chosen
+    if implicit:
+        _check_not_back(host, effective, allow_downgrade)
+    origin = Origin(kind="store", reference=effective, location=str(effective))
+    return _read(host, host.store.repository(effective.name), digest, origin)
+
+
+def _local(host: Host, reference: Reference) -> tuple[Reference, Digest] | None:
+    """The effective reference and its digest, as the store has them; None for nothing.
+
+    ``latest``, and otherwise the highest release, stands for a name without a tag.
+    """
+    found = host.store.find(reference)
+    if found is None and reference.digest is not None:
+        return (reference, reference.digest) if _holds(host.store, reference.digest) else None
+    if found is None and reference.tag is None:
+        try:
+            tags = host.store.repository(reference.name).tags()
+        except NotFound:
+            return None
+        if (tag := highest_release(tags)) is None:
+            return None
+        reference = reference.with_tag(tag)
+        if not reference.is_bare:
+            host.printer.info(f"{reference.name} has no tag latest here; running {tag}")
+        found = host.store.find(reference)
+    if found is None:
+        return None
+    if reference.tag is None and reference.digest is None:
+        reference = reference.with_tag("latest")
+    return reference, found.descriptor.digest
+
+
+def _holds(store: DiskStore, digest: Digest) -> bool:
+    try:
+        store.manifest(digest)
+    except NotFound:
+        return False
+    return True
+
+
+def _check_not_back(host: Host, effective: Reference, allow_downgrade: bool) -> None:
+    """An implicit version never goes below the highest that this host has accepted."""
+    if allow_downgrade or effective.tag is None or effective.is_bare:
+        return
+    accepted = highest_release(host.marks.tags(effective.name))
+    if accepted is None or effective.tag == "latest":
+        return
+    if highest_release((accepted, effective.tag)) != effective.tag:
+        raise TrustError(
+            f"{effective.name}: {effective.tag} is the newest to be had, but this host has run"
+            f" {accepted}"
+        ).with_hint(f"name a tag, or allow it with --allow-downgrade ({effective})")
+
+
+def _digest(text: str) -> Digest | None:
+    if not text.startswith(("sha256:", "sha512:")):
+        return None
+    try:
+        return Digest.parse(text)
+    except SpecError:
+        return None  # a repository may be called sha256
+
+
+def _holder(host: Host, digest: Digest) -> Reference:
+    """A bare digest is judged under the name by which the store has it."""
+    names = host.store.names_of(digest)
+    if not names:
+        raise NotFound(f"{digest} is not in the local store")
+    return replace(names[0], tag=None, digest=digest)
+
+
+def _not_here(reference: Reference) -> NotFound:
+    error = NotFound(f"{reference} is not in the local store")
+    if reference.is_bare:
+        return error.with_hint(
+            "a name without a registry is looked for there only; a path begins with ./"
+        )
+    return error.with_hint(f"`bpfpack pull {reference}` fetches it")
+
+
+def _from_path(host: Host, path: Path, judged_as: Reference | None) -> RemoteArtifact:
+    if not path.exists():
+        raise NotFound(f"{path}: no such file or directory")
+    if path.is_dir() and not (path / "oci-layout").exists():
+        return _from_source(host, path)
+    if path.name.endswith(_SOURCES):
+        return _from_source(host, path)
+    from bpfpack.registry.store.layout import Layout
+
+    with Layout.open(path) as layout:
+        return _from_layout(host, layout, "file", str(path.resolve()), judged_as)
+
+
+def _from_source(host: Host, path: Path) -> RemoteArtifact:
+    """Build it here and now; what comes of source, this host vouches for."""
+    from bpfpack.builder.build import BuildOptions, build
+    from bpfpack.registry.store.memory import MemoryStore
+
+    result = build(
+        path, BuildOptions(cache=host.dirs.cache, color=host.printer.progress_on_terminal)
+    )
+    for warning in result.warnings:
+        host.printer.warn(warning)
+    digest = result.package.manifest.descriptor.digest
+    kind: OriginKind = "file"
+    if result.from_source:
+        host.host_key.endorse(digest)
+        kind = "source"
+    origin = Origin(kind=kind, reference=None, location=str(path.resolve()))
+    return _read(host, MemoryStore.of(result.package), digest, origin)
+
+
+def _from_stdin(host: Host, judged_as: Reference | None) -> RemoteArtifact:
+    if sys.stdin.isatty():
+        raise UsageError("no archive comes from a terminal").with_hint(
+            "pipe one in: bpfpack save REF | bpfpack run -"
+        )
+    from bpfpack.registry.store.layout import Layout
+
+    with Layout.from_stream(sys.stdin.buffer, "stdin") as layout:
+        return _from_layout(host, layout, "stdin", "-", judged_as)
+
+
+def _from_url(host: Host, url: str, judged_as: Reference | None) -> RemoteArtifact:
+    from bpfpack.registry.client.download import download
+    from bpfpack.registry.store.layout import Layout
+
+    with download(url, host.registries.settings) as stream, Layout.from_stream(stream, url) as it:
+        return _from_layout(host, it, "https", url, judged_as)
+
+
+def _from_layout(
+    host: Host, layout: "Layout", kind: OriginKind, location: str, judged_as: Reference | None
+) -> RemoteArtifact:
+    """The one package of an archive; the name inside it is for display only."""
+    origin = Origin(kind=kind, reference=judged_as, location=location)
+    return _read(host, layout.repository(), layout.only().descriptor.digest, origin)
+
+
+def _read(host: Host, source: Source, digest: Digest, origin: Origin) -> RemoteArtifact:
+    return read_artifact(
+        source, digest, origin, platform=host_platform(), look=lambda s, d: look(host, s, d)
+    )
+
+
+def look(host: Host, source: Source, subject: Descriptor) -> tuple[SignaturePlace, ...]:
+    """Every place where a signature of ``subject`` can be, this host's own word included."""
+    from bpfpack.registry.trust.collect import collect
+
+    return (*collect(source, subject), host.host_key.place(subject.digest))

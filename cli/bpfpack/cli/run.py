@@ -1,0 +1,108 @@
+"""``bpfpack run``: obtain, admit, plan, load, show, clean up.
+
+On the hot way (the package is in the store and trusted) nothing here imports typer, rich,
+requests or oras; a test holds that.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from bpfpack.cli._exit import Exit
+from bpfpack.cli.host import Host
+from bpfpack.cli.run_options import RunRequest, help_text, parse_run
+from bpfpack.spec.agreement import check_config
+from bpfpack.spec.config import Config
+from bpfpack.spec.errors import UsageError
+from bpfpack.spec.objectspec import ObjectSpec
+from bpfpack.spec.reference import Reference
+
+if TYPE_CHECKING:
+    from bpfpack.runner.plan import Plan
+
+
+def run_main(argv: Sequence[str]) -> int:
+    """Run one ``bpfpack run`` and return its exit code; raises BpfpackError."""
+    request = parse_run(argv)
+    host = _host(request)
+    if request.flag("help"):
+        host.printer.text(help_text())
+        return Exit.OK
+    if request.reference is None:
+        raise UsageError("run what?").with_hint("bpfpack run REF; see `bpfpack run --help`")
+    return _run(host, request, request.reference)
+
+
+def _host(request: RunRequest) -> Host:
+    from pathlib import Path
+
+    ca_file = request.value("ca_file")
+    return Host.here(
+        quiet=request.flag("quiet"),
+        verbose=request.flag("verbose"),
+        plain_http=request.flag("plain_http"),
+        ca_file=Path(ca_file) if ca_file else None,
+    )
+
+
+def _run(host: Host, request: RunRequest, text: str) -> int:
+    from bpfpack.cli.admission import admit_package
+    from bpfpack.cli.obtaining import obtain
+
+    judged_as = request.value("as_reference")
+    artifact = obtain(
+        host,
+        text,
+        pull=request.value("pull") or "missing",
+        judged_as=Reference.parse(judged_as) if judged_as else None,
+        allow_downgrade=request.flag("allow_downgrade"),
+    )
+    if {"--help", "-h"} & set(request.arguments):
+        return _package_help(host, text, artifact.config, artifact.object)
+    verified = admit_package(
+        host,
+        artifact,
+        key=request.value("key"),
+        allow_downgrade=request.flag("allow_downgrade"),
+        skip_verify=request.flag("skip_verify"),
+    )
+    spec = ObjectSpec.from_bytes(verified.object)
+    check_config(spec, verified.config)
+    plan = _plan(spec, verified.config, request)
+    if request.flag("dry_run"):
+        return _show_plan(host, plan, request)
+    from bpfpack.cli.execution import execute
+
+    return execute(host, verified, spec, plan, request)
+
+
+def _plan(spec: ObjectSpec, config: Config, request: RunRequest) -> "Plan":
+    from bpfpack.runner.kernel import LiveKernel
+    from bpfpack.runner.package_options import (
+        encode_values,
+        package_options,
+        parse_package_options,
+    )
+    from bpfpack.runner.plan import plan
+
+    options = package_options(spec, config)
+    values = parse_package_options(options, request.arguments) or {}
+    return plan(spec, config, LiveKernel(), values=encode_values(options, values, spec.byte_order))
+
+
+def _package_help(host: Host, text: str, config_bytes: bytes, object_: bytes) -> int:
+    from bpfpack.runner.package_help import help_text as package_help
+    from bpfpack.runner.package_options import package_options
+
+    config = Config.from_bytes(config_bytes)
+    options = package_options(ObjectSpec.from_bytes(object_), config)
+    host.printer.text(package_help(config, options, text))
+    return Exit.OK
+
+
+def _show_plan(host: Host, plan: "Plan", request: RunRequest) -> int:
+    if request.value("output") == "json":
+        host.printer.document(plan.to_dict(), "json")
+    else:
+        for line in plan.lines():
+            host.printer.result(line)
+    return Exit.OK
