@@ -24,7 +24,7 @@ class FixedClock:
         self.sampled += 1
 
 
-_FORMATS = {"enum": "enum", "pointer": "hex", "string": "string", "bytes": "bytes"}
+_FORMATS = {"enum": "enum", "pointer": "hex", "string": "string", "bytes": "hex"}
 
 
 def field(path: str, base: Base, offset: int, size: int, **more: Any) -> Field:

@@ -55,7 +55,8 @@ _FITS: Final[Mapping[str, tuple[tuple[str, ...], tuple[int, ...]]]] = {
     "pid": (("int", "uint"), (4,)),
     "path": (("string",), ()),
     "string": (("string",), ()),
-    "bytes": (("bytes",), ()),
+    # A count of bytes; of one byte it would be an array of raw bytes, meant as hex.
+    "bytes": (("int", "uint"), (2, 4, 8)),
 }
 _PLAIN_FORMAT: Final[Mapping[Base, str]] = {
     "int": "dec",
@@ -65,10 +66,10 @@ _PLAIN_FORMAT: Final[Mapping[Base, str]] = {
     "enum": "enum",
     "pointer": "hex",
     "string": "string",
-    "bytes": "bytes",
+    "bytes": "hex",
 }
 # These take a whole struct as one field.
-_WHOLE: Final = ("bytes", "ipv4", "ipv6")
+_WHOLE: Final = ("hex", "ipv4", "ipv6")
 _PLAIN: Final = FieldDisplay()
 _PIDS: Final = ("pid", "tgid", "ppid", "tid")
 _TEXTS: Final = ("comm", "name", "path", "filename", "fname")
@@ -298,9 +299,9 @@ def _shape(
         # The last dimension of an array of bytes is the length of each string or address.
         if told in ("string", "path"):
             return "string", dimensions[-1], dimensions[:-1]
-        if told in ("hex", *_WHOLE):
+        if told in _WHOLE:
             return "bytes", dimensions[-1], dimensions[:-1]
-    if told in ("bytes", "ipv6"):
+    if told == "ipv6":
         return "bytes", size * prod(dimensions), ()
     return base, size, dimensions
 
@@ -369,7 +370,7 @@ def _inferred(btf: Btf, type_id: int, name: str) -> str | None:
         case Int("char", 1) if dimensions:
             return "string"
         case Int(_, 1, False) if dimensions and not kind.bool:
-            return "string" if name in _TEXTS else "bytes"
+            return "string" if name in _TEXTS else "hex"
         case Int(_, 4) if "pid_t" in aliases or name in _PIDS:
             return "pid"
         case Int(_, 4) if "__be32" in aliases:

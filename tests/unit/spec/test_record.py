@@ -49,7 +49,7 @@ def test_an_event_without_a_word_about_display(clang: str, target: str) -> None:
         ("peer.port", "__u16", 32, 2, "uint", "dec"),
         ("peer.address", "__be32", 36, 4, "uint", "ipv4"),
         ("word", "__u32", 40, 4, "uint", "dec"),
-        ("octets", "__u8[4]", 40, 4, "bytes", "bytes"),
+        ("octets", "__u8[4]", 40, 4, "bytes", "hex"),
         ("low", "int", 44, 1, "int", "dec"),
         ("high", "unsigned int", 44, 2, "uint", "dec"),
         ("flag", "_Bool", 46, 1, "bool", "dec"),
@@ -59,7 +59,7 @@ def test_an_event_without_a_word_about_display(clang: str, target: str) -> None:
         ("name", "const volatile char *", 80, 8, "pointer", "hex"),
         ("ratio", "double", 88, 8, "float", "dec"),
         ("callback", "int (*)(const struct inner *, ...)", 96, 8, "pointer", "hex"),
-        ("rest", "__u8[]", 104, 0, "bytes", "bytes"),
+        ("rest", "__u8[]", 104, 0, "bytes", "hex"),
     ]
     assert one(layout, "matrix").dimensions == (2, 3)
     assert one(layout, "rest").flexible
@@ -162,7 +162,10 @@ def test_the_display_of_array_elements_has_no_subscript() -> None:
         ("comm", FieldDisplay(format="user"), "cannot be shown as user in 'comm'"),
         ("ratio", FieldDisplay(format="hex"), "float of 8 bytes cannot be shown as hex in 'ratio'"),
         ("name", FieldDisplay(format="string"), "pointer of 8 bytes cannot be shown as string"),
-        ("low", FieldDisplay(format="bytes"), "bit-field cannot be shown as bytes in 'low'"),
+        ("low", FieldDisplay(format="ipv6"), "cannot be shown as ipv6 in 'low'"),
+        ("octets", FieldDisplay(format="bytes"), "uint of 1 bytes cannot be shown as bytes"),
+        ("peer", FieldDisplay(format="bytes"), "a struct is shown by its members in 'peer'"),
+        ("ratio", FieldDisplay(format="bytes"), "float of 8 bytes cannot be shown as bytes"),
         ("when", FieldDisplay(format="roman"), "uint of 8 bytes cannot be shown as roman"),
         ("flag", FieldDisplay(format="flags"), "bool of 1 bytes cannot be shown as flags"),
     ],
@@ -201,7 +204,7 @@ def octets(*dimensions: int, name: str = "unsigned char") -> Callable[[BtfWriter
     ("name", "build", "format_", "expected"),
     [
         ("comm", octets(16), None, ("string", 16, (), "string")),
-        ("data", octets(16), None, ("bytes", 16, (), "bytes")),
+        ("data", octets(16), None, ("bytes", 16, (), "hex")),
         ("data", octets(16), "string", ("string", 16, (), "string")),
         ("data", octets(16), "path", ("string", 16, (), "path")),
         ("data", octets(16), "hex", ("bytes", 16, (), "hex")),
@@ -211,7 +214,9 @@ def octets(*dimensions: int, name: str = "unsigned char") -> Callable[[BtfWriter
         ("argv", octets(8, 32, name="char"), None, ("string", 32, (8,), "string")),
         ("argv", octets(0, 32, name="char"), None, ("string", 32, (0,), "string")),
         ("text", octets(0, name="char"), None, ("string", 0, (), "string")),
-        ("blob", octets(8, name="char"), "bytes", ("bytes", 8, (), "bytes")),
+        ("blob", octets(8, name="char"), "hex", ("bytes", 8, (), "hex")),
+        ("sent", lambda w: w.integer("long", 8), "bytes", ("int", 8, (), "bytes")),
+        ("sent", lambda w: w.array(w.integer(), 4), "bytes", ("int", 4, (4,), "bytes")),
         ("numbers", octets(8), "dec", ("uint", 1, (8,), "dec")),
         ("one", octets(), None, ("uint", 1, (), "dec")),
         ("words", lambda w: w.array(w.integer("u32", 4), 4), "ipv6", ("bytes", 16, (), "ipv6")),
@@ -221,7 +226,7 @@ def octets(*dimensions: int, name: str = "unsigned char") -> Callable[[BtfWriter
         ("in6", lambda w: w.record("in6_addr", 16), None, ("bytes", 16, (), "ipv6")),
         ("in6", lambda w: w.array(w.record("in6_addr", 16), 2), None, ("bytes", 16, (2,), "ipv6")),
         ("in4", lambda w: w.record("in_addr", 4), None, ("bytes", 4, (), "ipv4")),
-        ("raw", lambda w: w.record("other", 12), "bytes", ("bytes", 12, (), "bytes")),
+        ("raw", lambda w: w.record("other", 12), "hex", ("bytes", 12, (), "hex")),
         ("ppid", lambda w: w.integer("unsigned int", 4), None, ("int", 4, (), "pid")),
         ("ppid", lambda w: w.integer("unsigned int", 4), "dec", ("int", 4, (), "dec")),
         (

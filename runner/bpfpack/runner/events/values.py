@@ -10,14 +10,14 @@ JSON and CSV carry the **value**, tables the **text**.
 | float            | number; NaN and infinities null             | six digits; nan, inf          |
 | pointer, hex     | "0x" and lower-case digits, no leading 0    | the same                      |
 | string, path     | text to the first NUL, bad UTF-8 as U+FFFD  | the same, bad bytes as `\\xNN` |
-| bytes (raw)      | string of two hex digits a byte             | the same                      |
+| array of bytes   | string of two hex digits a byte             | the same                      |
 | enum             | the label; a number without one             | the same                      |
 | flags            | list of labels, then the rest as "0x.."     | joined by "|"; 0 for none     |
 | ipv4, ipv6       | string, RFC 5952                            | the same                      |
 | port             | number                                      | the same                      |
 | timestamp        | RFC 3339 in UTC, nanoseconds; null past 9999| local time HH:MM:SS.mmm       |
 | duration         | the raw number, in its declared unit        | "1.23ms", "2m05s"             |
-| bytes (a size)   | number                                      | "1.50KiB"                     |
+| bytes (a count)  | number                                      | "1.50KiB"                     |
 | errno            | number                                      | name: see below               |
 | signal, syscall  | name; a number without one                  | the same                      |
 | user, group      | number                                      | name; a number without one    |
