@@ -8,7 +8,6 @@ the use.  Foreign errors become StoreError; what is not there becomes None.
 import errno
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -207,7 +206,7 @@ class OwnedDir:
     @contextmanager
     def pending(self, *, mode: int = 0o600) -> Iterator[Pending]:
         """Give a file to fill and commit; what was not committed is removed."""
-        name = f"{TEMPORARY}{secrets.token_hex(8)}"
+        name = f"{TEMPORARY}{os.urandom(8).hex()}"
         with mapped(str(self.path)):
             fd = os.open(name, _MAKE, mode, dir_fd=self.fd)
         file = Pending(self, fd, name)

@@ -2,7 +2,6 @@
 
 import io
 import os
-import secrets
 import stat
 import tarfile
 import tempfile
@@ -155,7 +154,7 @@ def _member(out: IO[bytes], name: str, size: int, data: Readable) -> None:
 @contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
     """Give a file that takes the place of ``path`` when the block ends well."""
-    temporary = path.with_name(f".{path.name[:64]}.{secrets.token_hex(8)}")
+    temporary = path.with_name(f".{path.name[:64]}.{os.urandom(8).hex()}")
     try:
         with temporary.open("xb") as out:
             yield out

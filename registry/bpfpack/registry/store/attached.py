@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from bpfpack.spec import mediatypes, signature_writer
+from bpfpack.spec import mediatypes
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.limits import LIMITS
@@ -60,6 +60,9 @@ def joined(old: Manifest | Index | None, new: Manifest | Index) -> Joined:
         return Joined(content=old)
     layers = (*new.layers, *missing)
     if all(layer.media_type == mediatypes.SIMPLE_SIGNING for layer in layers):
+        # Here, since `run` reads signatures and never writes one.
+        from bpfpack.spec import signature_writer
+
         # The image config lists the layers: containers/image wants as many as there are.
         return Joined(
             content=signature_writer.legacy_manifest(layers, new.annotations),

@@ -251,7 +251,7 @@ class LocalRepository:
         with self.store.writing() as root, root.child("blobs") as blobs:
             if isinstance(manifest, Manifest):
                 for want in children(manifest):
-                    if not _touched(blobs, want):
+                    if not _touched(blobs, want, hashed=False):
                         raise StoreError(f"{want.digest} is missing in the local store")
             _write_blob(blobs, manifest.descriptor.digest, manifest.raw)
             if manifest.subject:
@@ -322,14 +322,19 @@ def _descriptor(directory: OwnedDir, name: str) -> Descriptor | None:
     return None if raw is None else descriptor_from(raw, str(directory.path / name))
 
 
-def _touched(blobs: OwnedDir, want: Descriptor) -> bool:
-    """Say whether a blob is there and whole, and keep `prune` from it for a while."""
+def _touched(blobs: OwnedDir, want: Descriptor, *, hashed: bool = True) -> bool:
+    """Say whether a blob is there and whole, and keep `prune` from it for a while.
+
+    Without ``hashed`` only its size is looked at, just after `has` or `push` saw the bytes.
+    """
     with blobs.child(want.digest.algorithm) as directory:
         file = directory.find_file(want.digest.encoded)
         if file is None:
             return False
         with file, suppress(ContentError):
-            for _ in verified_chunks(file, want, LIMITS.layer):
+            if not hashed and file.status.st_size != want.size:
+                return False
+            for _ in verified_chunks(file, want, LIMITS.layer) if hashed else ():
                 pass
             return directory.touch(want.digest.encoded)
     return False
