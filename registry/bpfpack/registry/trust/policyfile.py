@@ -209,7 +209,8 @@ def _entries(rule: NewRule) -> Iterator["Table"]:
         ):
             if isinstance(moment, datetime):
                 entry.add(field, tomlkit.item(moment))
-        entry.add("pem", tomlkit.string(rule.key.pem.strip() + "\n", multiline=True))
+        # TOML drops a newline right after the quotes.
+        entry.add("pem", tomlkit.string(f"\n{rule.key.pem.strip()}\n", multiline=True))
         yield entry
     if rule.host:
         entry = tomlkit.table()
