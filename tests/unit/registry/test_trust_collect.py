@@ -2,12 +2,14 @@
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from bpfpack.registry.store.disk import DiskStore, LocalRepository
+from bpfpack.registry.store.memory import MemoryStore
 from bpfpack.registry.trust.attach import attach
 from bpfpack.registry.trust.collect import collect
 from bpfpack.registry.trust.sign import sign, signed_by
@@ -27,6 +29,7 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Manifest, build_index, build_manifest
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace, fallback_tag, legacy_tag
+from tests.kit.packages import fill
 from tests.kit.signing import (
     CHECK,
     NOW,
@@ -375,12 +378,17 @@ class TestSignedBy:
         assert self.ask(repository, "alice", None)
 
 
-def test_attach_is_the_same_for_every_place() -> None:
-    """A later reader of a copy finds what was attached before the copy."""
-    write: Callable[..., None] = attach
-    repository = repository_with(PACKAGE)
-    write(repository, sign(SUBJECT, REF, key_of("alice"), now=NOW))
-    copy = MemoryRepository(
-        blobs=repository.blobs, manifests=repository.manifests, names=repository.names
-    )
-    assert accepted(copy)
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_the_local_stores_keep_every_signature(kind: str, tmp_path: Path) -> None:
+    """Signing in the store is what `push` carries along."""
+    local: MemoryStore | LocalRepository = MemoryStore()
+    if kind == "disk":
+        local = DiskStore(tmp_path / "store").repository("ghcr.io/x/opensnoop")
+    fill(local, PACKAGE, "1.0")
+    for name in ("alice", "bob"):
+        attach(local, sign(SUBJECT, REF, key_of(name), now=NOW))
+    attach(local, sign(SUBJECT, REF.with_tag("2.0"), key_of("alice"), now=NOW))
+    places = collect(local, SUBJECT)
+    assert [len(place.candidates) for place in places] in ([3, 0, 3], [3, 3, 3])
+    for name in ("alice", "bob"):
+        admitted(artifact_of(PACKAGE, places), policy_for("ghcr.io", name))
