@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from bpfpack.builder.places import Place, Places
+from bpfpack.builder.places import Places
 from bpfpack.builder.release import FILE_NAME, Release
 from bpfpack.builder.tags import TagError
 from bpfpack.spec.errors import BuildError, SpecError
@@ -23,15 +23,15 @@ class Diagnosis:
         *,
         told: tuple[str, ...] = (),
         name: str = "",
-        before: str = "",
+        tags: Sequence[str] = (),
     ) -> BuildError:
         """Return ``cause`` as a build's error.
 
-        ``told`` is where the TOML would have said it; ``name``, behind ``before``, what the
-        source calls it.
+        ``told`` is where the TOML would have said it; ``tags`` those that say it in the
+        source, ``name`` what it is called there.
         """
         path = (*told, *cause.path)
-        where = self._toml(path) or self._source(cause, name, before) or self._toml(told)
+        where = self._toml(path) or self._source(cause, name, tags) or self._toml(told)
         message = str(SpecError(cause.reason, path=path))
         error = BuildError(f"{where}: {message}" if where else message)
         error.hint = cause.hint
@@ -48,13 +48,11 @@ class Diagnosis:
         line = self.release.line_of(path, whole=True) if path else None
         return None if line is None else f"{self.shown}{FILE_NAME}:{line}"
 
-    def _source(self, cause: SpecError, name: str, before: str) -> str | None:
+    def _source(self, cause: SpecError, name: str, tags: Sequence[str]) -> str | None:
+        wanted = [cause.tag] if isinstance(cause, TagError) else list(tags)
         for places in self.places:
-            place: Place | None = None
-            if isinstance(cause, TagError) and cause.tag:
-                place = places.tag(cause.tag)
-            if place is None and name:
-                place = places.name(name, before)
-            if place is not None:
+            found = [places.tag(tag) for tag in wanted]
+            found += [places.name(name)] if name else []
+            if place := next(filter(None, found), None):
                 return f"{self.shown}{place}"
         return None

@@ -7,7 +7,7 @@ from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.displays import Displays
 from bpfpack.builder.outputs import make_outputs, shown_types, silent_buffers
 from bpfpack.builder.params import make_params
-from bpfpack.builder.tags import TagError, read_tags
+from bpfpack.builder.tags import TagError, output_tags, read_tags
 from bpfpack.builder.toolchain import architecture
 from bpfpack.builder.words import Said, Words, over
 from bpfpack.spec.agreement import check_config
@@ -97,7 +97,7 @@ def _config(package: Words, diagnosis: Diagnosis, *, name: str, **parts: object)
             }
         )
     except SpecError as e:
-        raise diagnosis.error(e, told=e.path) from e
+        raise diagnosis.error(SpecError(e.reason), told=e.path) from e
     found: dict[str, object] = {
         key: getattr(told, key)
         for key in ("name", "version", "description", "license", "authors", "homepage", "source")
@@ -190,7 +190,8 @@ def _disagreement(cause: SpecError, config: Config, diagnosis: Diagnosis) -> Bui
     for i, output in enumerate(config.outputs):
         if cause.path[:1] == (f"outputs[{i}]",):
             seen = SpecError(cause.reason, path=cause.path[1:])
-            return diagnosis.error(seen, told=("outputs", output.name), name=output.map)
+            tags = output_tags(output.map)
+            return diagnosis.error(seen, told=("outputs", output.name), tags=tags)
     return diagnosis.error(cause)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bpfpack.builder.diagnosis import Diagnosis
+from bpfpack.builder.tags import output_tags
 from bpfpack.builder.words import Words, as_held
 from bpfpack.spec.agreement import MAPS_OF_OUTPUT, record_type
 from bpfpack.spec.btf import Array, Int, Struct, Union
@@ -26,7 +27,8 @@ def make_outputs(
         try:
             found.append(_output(spec, maps, name, words))
         except SpecError as e:
-            raise diagnosis.error(e, told=("outputs", name), name=str(words.get("map"))) from e
+            tags = output_tags(str(words.get("map", name)))
+            raise diagnosis.error(e, told=("outputs", name), tags=tags) from e
     return tuple(found)
 
 

@@ -40,9 +40,9 @@ class Places:
         """Return the first place of a tag."""
         return next((place for place, tag in self._tags if tag == text), None)
 
-    def name(self, name: str, before: str = "") -> Place | None:
-        """Return the first place of an identifier, behind ``before`` ("struct ")."""
-        shape = re.compile(rf"(?<!\w){re.escape(before)}{re.escape(name)}(?!\w)")
+    def name(self, name: str) -> Place | None:
+        """Return the first place of an identifier."""
+        shape = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
         return next((place for place, line in self._lines if shape.search(line)), None)
 
     def missing(self, present: Mapping[str, int]) -> dict[Place, str]:

@@ -90,7 +90,7 @@ class Release:
             else:
                 continue
             common = _common(here, path)
-            if common == len(here) and common > length:
+            if common in (len(here), len(path)) and common > length:
                 best, length = number, common
         return None if whole and length < len(path) else best
 

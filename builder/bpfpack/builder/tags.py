@@ -10,7 +10,7 @@ from typing import Final
 from bpfpack.builder import words
 from bpfpack.builder.words import Numbers, Said, Words
 from bpfpack.spec.agreement import type_name
-from bpfpack.spec.btf import Array, Btf, Func, FuncProto, Ptr
+from bpfpack.spec.btf import Array, Btf, Func, FuncProto, Fwd, Ptr
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.layout import resolve
 from bpfpack.spec.objectspec import ObjectSpec
@@ -33,6 +33,11 @@ class TagError(SpecError):
     def __init__(self, reason: str, *, path: tuple[str, ...] = (), tag: str = "") -> None:
         super().__init__(reason, path=path)
         self.tag = tag
+
+
+def output_tags(map_name: str) -> tuple[str, ...]:
+    """Return the tags with which the header may say what a map shows."""
+    return tuple(f"{PREFIX}{kind}={map_name}" for kind in _KINDS)
 
 
 def read_tags(spec: ObjectSpec) -> Said:
@@ -146,8 +151,10 @@ class _Reader:
         name = said.pop("name", map_name)
         if kind == "events":
             name_of = type_name(self._btf, carried)
+            if isinstance(resolve(self._btf, carried)[1], Fwd):
+                raise TagError("the type is declared and not defined", tag=tag)
             if name_of is None:
-                raise TagError(f"{self._btf.spelling(carried)} has no name", tag=tag)
+                raise TagError("the type has no name", tag=tag)
             said["types"] = {name_of: when}
         elif kind == "histogram":
             said["histogram"] = "linear" if "step" in said else "log2"

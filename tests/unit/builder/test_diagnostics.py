@@ -1,0 +1,260 @@
+"""What is wrong with the metadata is said in one line, with file and line where known."""
+
+from pathlib import Path
+
+import pytest
+
+from bpfpack.builder.build import BuildOptions, build
+from bpfpack.spec.errors import BuildError, UsageError
+from tests.kit.sources import LICENSE, PRELUDE, PROGRAM, RING, built, line_in, write_project
+
+EVENT = "struct event { int pid; int x; };\n" + RING
+OUTPUT = "BPFPACK_OUTPUT(events, struct event);\n"
+ARRAY = (
+    "struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 1); __type(key, __u32);"
+    ' __type(value, __u64); } sums SEC(".maps");\n'
+)
+
+
+def fails(directory: Path, body: str, toml: str | None = None) -> BuildError:
+    """The error of a build that must fail."""
+    with pytest.raises(BuildError) as caught:
+        built(directory, body, toml=toml)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("body", "at", "message"),
+    [
+        (
+            "const volatile int a BPFPACK_PARAM(short(x));\n"
+            "const volatile int b BPFPACK_PARAM(short(x));\n" + PROGRAM,
+            "int b",
+            "'-x' is the option of 'a' too in 'params.b'",
+        ),
+        (
+            "const volatile int a BPFPACK_PARAM(option(c));\n"
+            "const volatile int b BPFPACK_PARAM(option(c));\n" + PROGRAM,
+            "int b",
+            "'--c' is the option of 'a' too in 'params.b'",
+        ),
+        (
+            "const volatile int a BPFPACK_PARAM(option(help));\n" + PROGRAM,
+            "int a",
+            "'help' is the option for help in 'params.a'",
+        ),
+        (
+            "const volatile int a BPFPACK_PARAM(option(Big_One));\n" + PROGRAM,
+            "int a",
+            "not an option name: a-z, 0-9 and single dashes in 'params.a.option'",
+        ),
+        (
+            "const volatile int a[3] BPFPACK_PARAM(short(a));\n" + PROGRAM,
+            "int a",
+            "const volatile int[3] cannot be an option in 'params.a'",
+        ),
+        (
+            'int a BPFPACK_PARAM(short(a));\nSEC("raw_tp/sys_enter") int p(void *c)'
+            " { return a++; }\n",
+            "int a",
+            "'a' is not a `const volatile` global of the object in 'params.a'",
+        ),
+        (
+            "const volatile int a BPFPACK_PARAM(role(boss));\n" + PROGRAM,
+            "int a",
+            "not one of target-pid in 'params.a.role'",
+        ),
+        (
+            'const volatile int a BPFPACK_PARAM(choices("x"));\n' + PROGRAM,
+            "int a",
+            "'x' is not of the form a=b",
+        ),
+        (
+            'const volatile int a BPFPACK_TAG("colour=red");\n' + PROGRAM,
+            "int a",
+            "'colour' cannot be said here",
+        ),
+        (
+            "struct event { int pid BPFPACK_FIELD(format(colour)); };\n" + RING + OUTPUT + PROGRAM,
+            "int pid",
+            "not one of dec, hex, ipv4, ipv6, port, timestamp, duration, errno, signal, path, "
+            "syscall, enum, flags, user, group, bytes, pid, string in 'fields.event.pid.format'",
+        ),
+        (
+            "struct event { int pid BPFPACK_FIELD(format(hex)) BPFPACK_FIELD(format(dec)); };\n"
+            + RING
+            + OUTPUT
+            + PROGRAM,
+            "int pid",
+            "'format' is said twice: 'hex' and 'dec'",
+        ),
+        (
+            EVENT + "BPFPACK_OUTPUT(event, struct event);\n" + PROGRAM,
+            "BPFPACK_OUTPUT",
+            "no map 'event' in the object in 'outputs.event'",
+        ),
+        (
+            "struct event { int x; };\n" + ARRAY
+            + "BPFPACK_OUTPUT(sums, struct event);\n" + PROGRAM,
+            "BPFPACK_",
+            "events cannot come from a array map in 'outputs.sums'",
+        ),
+        (
+            ARRAY + "BPFPACK_HISTOGRAM(sums);\n" + PROGRAM,
+            "BPFPACK_",
+            "not an array of counters in 'outputs.sums.value'",
+        ),
+        (
+            ARRAY + "BPFPACK_TABLE(sums, sort(nothing));\n" + PROGRAM,
+            "BPFPACK_",
+            "no such member in 'outputs.sums.sort.nothing'",
+        ),
+        (
+            EVENT + "struct other { int pid; int y; };\n" + OUTPUT
+            + "BPFPACK_OUTPUT(events, struct other);\n" + PROGRAM,
+            "BPFPACK_OUTPUT",
+            "types of one size need a discriminator in 'outputs.events.types'",
+        ),
+        (
+            "struct event { int kind; int x; };\nstruct other { int x; int kind; };\n" + RING
+            + "BPFPACK_OUTPUT(events, struct event, when(kind, 1));\n"
+            + "BPFPACK_OUTPUT(events, struct other, when(kind, 2));\n" + PROGRAM,
+            "BPFPACK_OUTPUT",
+            "not at one place in all types in 'outputs.events.discriminator'",
+        ),
+        (
+            EVENT + OUTPUT + 'SEC("raw_tp/sys_enter") BPFPACK_PROGRAM(optional, alternative(g))\n'
+            "int probe(void *ctx) { return 0; }\n",
+            "int probe",
+            "optional and an alternative at once in 'programs.probe.alternative'",
+        ),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_source(body: str, at: str, message: str, tmp_path: Path) -> None:
+    error = fails(tmp_path, body)
+    assert str(error) == f"{tmp_path}/test.bpf.c:{line_in(body, at)}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("toml", "line", "message"),
+    [
+        ('nmae = "x"\n', 1, "unknown field in 'nmae'"),
+        ('name = "x"\n[outptus.events]\n', 2, "unknown field in 'outptus'"),
+        ('[params.a]\nshort = "s"\nhlep = "x"\n', 3, "unknown field in 'params.a.hlep'"),
+        ('[params.a]\nshort = "long"\n', 2, "not one letter or digit in 'params.a.short'"),
+        ("\n[params.nothing]\nshort='s'\n", 2, "'nothing' is not a `const volatile` global of the "
+         "object in 'params.nothing'"),
+        ("[programs.nothing]\noptional = true\n", 1, "no program 'nothing' in the object in "
+         "'programs.nothing'"),
+        ('[programs.probe]\noptional = "yes"\n', 2, "not a boolean in 'programs.probe.optional'"),
+        ('[outputs.events]\ntype = "nothing"\n', 1, "no type 'nothing' in the object's BTF in "
+         "'outputs.events'"),
+        ('[outputs.gone]\nhistogram = "log2"\n', 1,
+         "no map 'gone' in the object in 'outputs.gone'"),
+        ('[outputs.events]\nunit = "x"\n[outputs.more]\nmap = "events"\n', 3,
+         "say one of: type (or types), histogram, table in 'outputs.more'"),
+        ('[fields.event.x]\nformat = "colour"\n', 2, "not one of dec, hex, ipv4, ipv6, port, "
+         "timestamp, duration, errno, signal, path, syscall, enum, flags, user, group, bytes, "
+         "pid, string in 'fields.event.x.format'"),
+        ('[fields.event]\nx = { format = "path" }\n', None, ""),
+        ('[fields.gone.x]\nformat = "hex"\n', 1, "no output shows a type 'gone' in 'fields.gone'"),
+        ('version = "a b"\n', 1, "not a version in 'version'"),
+        ("version = 1\n", 1, "not a string in 'version'"),
+        ('name = "A b"\n', 1, "not a package name: a-z, 0-9, '.', '_' and '-' in 'name'"),
+        ('[build]\nplatforms = ["linux/vax"]\n', 2, "no architecture 'vax' in 'build.platforms'"),
+        ('[build]\nflags = "-O2"\n', 2, "not a list in 'build.flags'"),
+        ("[build]\njobs = 3\n", 2, "unknown field in 'build.jobs'"),
+    ],
+)  # fmt: skip
+def test_a_fault_in_the_toml(toml: str, line: int | None, message: str, tmp_path: Path) -> None:
+    error = fails(tmp_path, EVENT + OUTPUT + "const volatile int a;\n" + PROGRAM, toml)
+    if line is None:
+        assert "int of 4 bytes cannot be shown as path" in str(error)
+    else:
+        assert str(error) == f"{tmp_path}/bpfpack.toml:{line}: {message}"
+
+
+def test_toml_that_is_none(tmp_path: Path) -> None:
+    for text in ("name = ", "a = 1\na = 2\n", "[" * 2000):
+        assert str(fails(tmp_path, PROGRAM, text)).startswith(f"{tmp_path}/bpfpack.toml: ")
+
+
+def test_toml_in_another_encoding(tmp_path: Path) -> None:
+    write_project(tmp_path, {"x.bpf.c": PRELUDE + PROGRAM + LICENSE})
+    (tmp_path / "bpfpack.toml").write_bytes(b'name = "\xff"\n')
+    with pytest.raises(BuildError, match=r"bpfpack\.toml: .*utf-8"):
+        build(tmp_path)
+
+
+def test_an_object_without_licence(tmp_path: Path) -> None:
+    write_project(tmp_path, {"x.bpf.c": PRELUDE + PROGRAM})
+    with pytest.raises(BuildError, match=r"^the object has no licence") as caught:
+        build(tmp_path)
+    assert caught.value.hint is not None
+    assert 'SEC("license")' in caught.value.hint
+
+
+def test_a_type_that_cannot_be_shown(tmp_path: Path) -> None:
+    body = "struct event { int x BPFPACK_FIELD(format(path)); };\n" + RING + OUTPUT + PROGRAM
+    assert "int of 4 bytes cannot be shown as path" in str(fails(tmp_path, body))
+
+
+def test_an_event_type_that_is_only_declared(tmp_path: Path) -> None:
+    body = "struct event;\n" + RING + OUTPUT + PROGRAM
+    error = fails(tmp_path, body)
+    at = line_in(body, "BPFPACK_OUTPUT")
+    assert str(error) == f"{tmp_path}/test.bpf.c:{at}: the type is declared and not defined"
+
+
+def test_two_sources_that_describe_a_member_differently(tmp_path: Path) -> None:
+    for name, form in (("a", "hex"), ("b", "dec")):
+        ring = RING if name == "a" else RING.replace("struct {", "extern struct {")
+        write_project(
+            tmp_path,
+            {
+                f"{name}.bpf.c": PRELUDE
+                + f"struct event {{ int pid BPFPACK_FIELD(format({form})); }};\n"
+                + ring
+                + OUTPUT
+                + f'SEC("raw_tp/sys_enter") int probe_{name}(void *ctx) {{ return 0; }}\n'
+                + (LICENSE if name == "a" else "")
+            },
+        )
+    with pytest.raises(BuildError, match="'format' is said twice: 'hex' and 'dec'"):
+        build(tmp_path)
+
+
+def test_what_a_macro_said_in_vain_is_warned_of(tmp_path: Path) -> None:
+    body = (
+        "struct forgotten { int x BPFPACK_FIELD(format(hex)); };\n"
+        'extern int CONFIG_HZ __kconfig BPFPACK_PARAM(help("no"));\n' + PROGRAM
+    )
+    warnings = built(tmp_path, body).warnings
+    assert warnings == tuple(
+        f"{tmp_path}/test.bpf.c:{line_in(body, at)}: '{said}' is not in the object: the compiler "
+        "drops what is said of things that nothing refers to"
+        for at, said in (("struct forgotten", "format=hex"), ("extern int", "help=no"))
+    )
+
+
+def test_a_buffer_that_shows_nothing_is_warned_of(tmp_path: Path) -> None:
+    (warning,) = built(tmp_path, EVENT + PROGRAM).warnings
+    assert warning.startswith("map 'events' shows nothing: say what it carries with ")
+
+
+def test_a_hidden_output_is_silent(tmp_path: Path) -> None:
+    result = built(tmp_path, EVENT + OUTPUT + PROGRAM, toml="[outputs.events]\nhidden = true\n")
+    assert (result.config.outputs, result.warnings) == ((), ())
+
+
+def test_paths_that_hold_nothing(tmp_path: Path) -> None:
+    for path in (tmp_path / "gone", tmp_path):
+        with pytest.raises(UsageError, match=str(path)):
+            build(path)
+
+
+def test_an_architecture_whose_types_are_not_here(tmp_path: Path) -> None:
+    body = '#include "vmlinux.h"\n'
+    write_project(tmp_path, {"x.bpf.c": body})
+    with pytest.raises(BuildError, match="the running kernel's types are"):
+        build(tmp_path, BuildOptions(arch="riscv64"))
