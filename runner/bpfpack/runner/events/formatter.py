@@ -146,7 +146,7 @@ class CsvFormatter:
 
     def header(self) -> bytes | None:
         """The line of dotted names."""
-        return (",".join(_quoted(printable(name)) for name in self._names) + "\n").encode()
+        return (",".join(csv_quoted(printable(name)) for name in self._names) + "\n").encode()
 
     def format(self, batch: Batch) -> bytes:
         """See `Formatter`."""
@@ -159,22 +159,28 @@ class CsvFormatter:
                 rows = known.rows[index]
                 raws = rows.read(memory, offset, length)
                 for place, column, raw in zip(self._places[index], rows.columns, raws, strict=True):
-                    cells[place] = _csv_cell(column, raw)
+                    cells[place] = csv_cell(column, raw)
             lines.append(",".join(cells))
         lines.append("")
         return "\n".join(lines).encode()
 
 
-def _csv_cell(column: Column, raw: Any) -> str:
+def csv_cell(column: Column, raw: Any) -> str:
+    """One cell of a CSV line; nothing for a missing value."""
     if raw is None:
         return ""
     value = raw if column.value is None else column.value(raw)
     if isinstance(value, str):
-        return _quoted(printable(value))
-    return "" if value is None else _quoted(dump(value))
+        return csv_quoted(printable(value))
+    return "" if value is None else csv_quoted(dump(value))
 
 
-def _quoted(text: str) -> str:
+def csv_quoted(text: str) -> str:
+    """Quote printable text where RFC 4180 asks for it.
+
+    >>> csv_quoted("a,b"), csv_quoted("a b")
+    ('"a,b"', 'a b')
+    """
     if "," in text or '"' in text:
         return '"' + text.replace('"', '""') + '"'
     return text

@@ -13,8 +13,8 @@ _WIDEST: Final = 64
 class Columns:
     """Widths that begin with what the type suggests and grow with what is seen.
 
-    Numbers stand right, the rest left; the last column is not padded.  Lines are cut at
-    ``terminal`` columns when that is given.
+    Numbers stand right, the rest left.  Lines are cut at ``terminal`` columns when that is
+    given.
     """
 
     def __init__(self, columns: Sequence[Column], terminal: int | None) -> None:
@@ -29,17 +29,17 @@ class Columns:
         """The line of titles."""
         return self.line(self._titles)
 
+    def widen(self, cells: Sequence[str]) -> None:
+        """Make room for a row that comes later."""
+        for i, cell in enumerate(cells):
+            self._widths[i] = max(self._widths[i], min(width(cell), _WIDEST))
+
     def line(self, cells: Sequence[str]) -> str:
         """One aligned line, without its newline."""
+        self.widen(cells)
         padded = []
-        last = len(cells) - 1
-        for i, cell in enumerate(cells):
-            space = self._widths[i] - width(cell)
-            if space < 0 and self._widths[i] < _WIDEST:
-                self._widths[i] = min(width(cell), _WIDEST)
-            if space <= 0 or (i == last and not self._right[i]):
-                padded.append(cell)
-            else:
-                padded.append(" " * space + cell if self._right[i] else cell + " " * space)
+        for cell, room, right in zip(cells, self._widths, self._right, strict=True):
+            space = " " * (room - width(cell))
+            padded.append(space + cell if right else cell + space)
         text = " ".join(padded).rstrip(" ")
         return text if self._terminal is None else fit(text, self._terminal)

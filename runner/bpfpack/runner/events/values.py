@@ -134,7 +134,7 @@ _Showing: TypeAlias = "tuple[Callable[[Any], Value] | None, Callable[[Any], str]
 
 def _showing(field: Field, clock: WallClock) -> _Showing:
     """How a number is shown: value, text, width, right."""
-    digits = {1: 4, 2: 6, 4: 10, 8: 12}.get(field.size, 20)
+    digits = {1: 4, 2: 6, 4: 8, 8: 12}.get(field.size, 20)
     match field.format:
         case "hex":
             return _hex, None, min(2 + 2 * field.size, 18), True

@@ -241,11 +241,11 @@ def test_types_are_told_apart_by_the_discriminator() -> None:
     ]
     assert shown("csv", KINDS, *records) == ["1,7,", "2,,abc", ",,", ",,"]
     assert shown("table", KINDS, *records[:3]) == [
-        "      KIND        PID",
-        "         1          7",
+        "    KIND      PID",
+        "       1        7",
         "",
-        "      KIND NAME",
-        "         2 abc",
+        "    KIND NAME",
+        "       2 abc",
         "? 0300000061626364",
     ]
 

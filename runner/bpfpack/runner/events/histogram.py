@@ -1,0 +1,195 @@
+"""Histograms: maps whose values hold an array of counters, one for each range.
+
+On a *log2* scale slot 0 counts 0 and 1, slot n counts from 2^n to 2^(n+1)-1, as programs
+compute it with ``log2l``; on a *linear* scale slot n counts ``step`` numbers from n*step.
+The last slot also has whatever was larger.
+
+*table*: the time, and for each key its members, the ranges from the first to the last that
+is not empty, and bars.  *json*: one line for each sample,
+``{"time":..,"unit":..,"histograms":[{"key":..,"value":..,"count":..,"slots":[{"from":..,"to":..,
+"count":..}]}]}`` with the slots that are not empty; ``value`` are the members beside the slots,
+absent when there are none.  *csv*: a line for each slot that is not empty.
+
+A sampler with ``differences`` shows what was added since the sample before: the map is never
+emptied, so that other readers and a crash lose nothing.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from bpfpack.runner.events.clock import SystemClock, WallClock
+from bpfpack.runner.events.entries import Elements, Entries, Entry, Side, is_count, may_miss
+from bpfpack.runner.events.formatter import OutputFormat, csv_cell, csv_quoted
+from bpfpack.runner.events.jsonlines import JsonRow
+from bpfpack.runner.events.tables import MapOutput, Terminal
+from bpfpack.runner.events.values import local, utc
+from bpfpack.spec.config import Output
+from bpfpack.spec.errors import SpecError, UsageError
+from bpfpack.spec.safetext import fit, json_string, printable
+
+#: Keys that a terminal shows; the rest is counted.
+_KEYS: Final = 32
+_BAR: Final = 40
+_NARROWEST: Final = 10
+
+
+class _Histogram(NamedTuple):
+    entry: Entry
+    counts: list[int]
+
+
+class HistogramSampler:
+    """Reads a map of slots and shows one histogram for each key.
+
+    Raises UsageError for raw output, SpecError when ``said.slots`` is no array of counts.
+    """
+
+    def __init__(
+        self,
+        shape: OutputFormat,
+        said: Output,
+        output: MapOutput,
+        elements: Elements,
+        *,
+        differences: bool = False,
+        terminal: Terminal | None = None,
+        clock: WallClock | None = None,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if shape == "raw":
+            raise UsageError(f"{output.name} is a histogram, which has no raw form")
+        self._shape, self._said, self._output, self._elements = shape, said, output, elements
+        self._entries = Entries(output.key, output.value, clock or SystemClock())
+        self._place = _slots_of(self._entries.value, said.slots or "value")
+        self._others = [
+            (i, c) for i, c in enumerate(self._entries.value.columns) if i != self._place
+        ]
+        self._beside = JsonRow([column for _, column in self._others])
+        self._before: dict[bytes, list[int]] | None = {} if differences else None
+        self._terminal, self._now = terminal, now
+        self._single = elements.max_entries == 1
+        self._samples = 0
+
+    def sample(self) -> bytes:
+        """Read the map and return it as text; empty as long as nothing was counted."""
+        found = self._read()
+        if not found:
+            return b""
+        self._samples += 1
+        match self._shape:
+            case "json":
+                lines = [self._json(found)]
+            case "csv":
+                lines = list(self._csv(found))
+            case _:
+                lines = self._table(found)
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def _read(self) -> list[_Histogram]:
+        entries = self._entries.read(self._elements)
+        found = [_Histogram(e, self._added(e)) for e in entries]
+        if self._before is not None:
+            self._before = {e.id: e.value[self._place] for e in entries}
+        found = [one for one in found if any(one.counts)]
+        return sorted(found, key=lambda one: (-sum(one.counts), one.entry.id))
+
+    def _added(self, entry: Entry) -> list[int]:
+        counts: list[int] = entry.value[self._place]
+        before = (self._before or {}).get(entry.id)
+        if before is None:
+            return counts
+        added = [now - then for now, then in zip(counts, before, strict=True)]
+        # The key was deleted and came back: all that it has is new.
+        return counts if min(added) < 0 else added
+
+    def range(self, slot: int) -> tuple[int, int]:
+        """The smallest and largest number that a slot counts."""
+        if self._said.step is not None:
+            return slot * self._said.step, (slot + 1) * self._said.step - 1
+        return (1 << slot if slot else 0), (2 << slot) - 1
+
+    def _json(self, found: Sequence[_Histogram]) -> str:
+        unit = f'"unit":{json_string(self._said.unit)},' if self._said.unit else ""
+        shown = ",".join(self._json_one(one) for one in found)
+        more = ',"incomplete":true' if self._incomplete(found) else ""
+        return (
+            f'{{{self._output.tag()}"time":"{utc(self._now())}",{unit}'
+            f'"histograms":[{shown}]{more}}}'
+        )
+
+    def _json_one(self, one: _Histogram) -> str:
+        slots = ",".join(
+            '{{"from":{},"to":{},"count":{}}}'.format(*self.range(i), count)
+            for i, count in enumerate(one.counts)
+            if count
+        )
+        key = self._entries.key.json(one.entry.key)
+        beside = self._beside([one.entry.value[i] for i, _ in self._others])
+        value = f'"value":{beside},' if self._others else ""
+        return f'{{"key":{key},{value}"count":{sum(one.counts)},"slots":[{slots}]}}'
+
+    def _csv(self, found: Sequence[_Histogram]) -> Iterator[str]:
+        now = utc(self._now()) or ""
+        columns = [*self._entries.key.columns, *(c for _, c in self._others)]
+        if self._samples == 1:
+            names = ["time", *(c.field.name for c in columns), "from", "to", "count"]
+            yield ",".join(csv_quoted(printable(name)) for name in names)
+        for one in found:
+            raws = [*one.entry.key, *(one.entry.value[i] for i, _ in self._others)]
+            row = [csv_cell(column, raw) for column, raw in zip(columns, raws, strict=True)]
+            for slot, count in enumerate(one.counts):
+                if count:
+                    yield ",".join([now, *row, *map(str, (*self.range(slot), count))])
+
+    def _table(self, found: Sequence[_Histogram]) -> list[str]:
+        name = "" if self._output.alone else f" {printable(self._output.name)}"
+        lines = [f"{local(self._now())}{name}"]
+        most = _KEYS if self._terminal else len(found)
+        for one in found[:most]:
+            lines.extend(self._title(one.entry))
+            lines.extend(self._bars(one.counts))
+        if len(found) > most:
+            lines.append(f"({len(found) - most} more keys)")
+        if self._incomplete(found):
+            lines.append("(the map is full or evicts keys: some may be missing)")
+        if self._terminal:
+            lines = [fit(line, self._terminal.columns) for line in lines]
+        return lines if self._samples == 1 else ["", *lines]
+
+    def _title(self, entry: Entry) -> list[str]:
+        """The members of key and value that say whose histogram it is."""
+        named = [] if self._single else [*zip(self._entries.key.columns, entry.key, strict=True)]
+        named += [(column, entry.value[i]) for i, column in self._others]
+        said = [f"{printable(c.field.title)}={c.text(raw)}" for c, raw in named if raw is not None]
+        return ["", " ".join(said)] if said else []
+
+    def _bars(self, counts: Sequence[int]) -> list[str]:
+        """The ranges from the first to the last that is not empty.
+
+        The longest bar is that of the largest count.
+        """
+        used = [i for i, count in enumerate(counts) if count]
+        rows = [(self.range(i), counts[i]) for i in range(used[0], used[-1] + 1)]
+        low, high = (max(len(str(limits[side])) for limits, _ in rows) for side in (0, 1))
+        digits = max(5, *(len(str(count)) for count in counts))
+        room = self._terminal.columns - (low + high + digits + 9) if self._terminal else _BAR
+        length = max(_NARROWEST, min(_BAR, room))
+        unit = printable(self._said.unit or "value", 32)
+        lines = [f"{unit:>{low + high + 4}}  {'count':>{digits}}"]
+        largest = max(1, *counts)
+        for (start, end), count in rows:
+            bar = "*" * -(-count * length // largest)
+            lines.append(f"{start:>{low}} -> {end:>{high}}  {count:>{digits}} |{bar:<{length}}|")
+        return lines
+
+    def _incomplete(self, found: Sequence[_Histogram]) -> bool:
+        return may_miss(self._elements, len(found)) and not self._single
+
+
+def _slots_of(side: Side, name: str) -> int:
+    for i, column in enumerate(side.columns):
+        field = column.field
+        if field.name == name and is_count(field) and len(field.dimensions) == 1:
+            return i
+    raise SpecError("not an array of counts", path=("slots", name))

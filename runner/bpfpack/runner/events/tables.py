@@ -1,0 +1,165 @@
+"""Sampled tables: the elements of a map, sorted, at each moment that it is read.
+
+*table*: a block for each sample: its time, titles and rows, cut to the terminal's height.
+*json*: one line for each sample, ``{"time":..,"rows":[{"key":..,"value":..}]}``, where a key
+or value that is no struct stands alone; ``"incomplete":true`` when the map evicts keys or
+is full.  *csv*: a header once, then a line for each row, which begins with the time.
+Rows are sorted by the member that the package names, otherwise by the first count of the
+value; numbers from the largest, text from A.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bpfpack.runner.events.clock import SystemClock, WallClock
+from bpfpack.runner.events.entries import Elements, Entries, Entry, is_count, may_miss
+from bpfpack.runner.events.formatter import OutputFormat, cells, csv_cell, csv_quoted
+from bpfpack.runner.events.table import Columns
+from bpfpack.runner.events.values import local, utc
+from bpfpack.spec.errors import SpecError, UsageError
+from bpfpack.spec.record import RecordLayout
+from bpfpack.spec.safetext import json_string, printable
+
+#: Lines of a terminal that a block needs besides its rows: empty, time, titles, rest, prompt.
+_AROUND: Final = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapOutput:
+    """What samplers know of their output; ``alone`` is False when there are others."""
+
+    name: str
+    key: RecordLayout
+    value: RecordLayout
+    alone: bool = True
+
+    def tag(self) -> str:
+        """The first members of each line of JSON."""
+        return "" if self.alone else f'"output":{json_string(self.name)},'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terminal:
+    """The size of the terminal that output goes to."""
+
+    columns: int
+    lines: int
+
+
+class TableSampler:
+    """Reads a map and shows it as a table.
+
+    Raises UsageError for raw output, SpecError for a ``sort`` that is no member.
+    """
+
+    def __init__(
+        self,
+        shape: OutputFormat,
+        output: MapOutput,
+        elements: Elements,
+        *,
+        sort: str | None = None,
+        terminal: Terminal | None = None,
+        clock: WallClock | None = None,
+        now: Callable[[], int] = time.time_ns,
+    ) -> None:
+        if shape == "raw":
+            raise UsageError(f"{output.name} is a table, which has no raw form")
+        self._shape, self._output, self._elements = shape, output, elements
+        self._entries = Entries(output.key, output.value, clock or SystemClock())
+        self._columns = (*self._entries.key.columns, *self._entries.value.columns)
+        self._sort = self._sorting(sort)
+        self._terminal, self._now = terminal, now
+        self._block = Columns(self._columns, terminal.columns if terminal else None)
+        self._samples = 0
+
+    def sample(self) -> bytes:
+        """Read the map and return it as text."""
+        entries = self._entries.read(self._elements)
+        # The key decides between equals, so that rows do not dance.
+        entries.sort(key=lambda entry: (self._sort(entry), entry.id))
+        self._samples += 1
+        match self._shape:
+            case "json":
+                lines = [self._json(entries)]
+            case "csv":
+                lines = self._csv(entries)
+            case _:
+                lines = self._table(entries)
+        return "".join(f"{line}\n" for line in lines).encode()
+
+    def _sorting(self, name: str | None) -> Callable[[Entry], Any]:
+        keys, names = len(self._entries.key.columns), [c.field.name for c in self._columns]
+        counts = [i for i, c in enumerate(self._columns) if i >= keys and is_count(c.field)]
+        if name is None:
+            place = counts[0] if counts else 0
+        elif name in names[keys:]:
+            place = names.index(name, keys)
+        elif name in names:
+            place = names.index(name)
+        else:
+            raise SpecError("no such member", path=("sort", name))
+        column = self._columns[place]
+
+        def order(entry: Entry) -> tuple[int, Any]:
+            raw = _raws(entry)[place]
+            value = raw if column.value is None else column.value(raw)
+            if isinstance(value, int | float):
+                return (0, -value)
+            return (1, column.text(raw))
+
+        return order
+
+    def _incomplete(self, entries: Sequence[Entry]) -> bool:
+        return may_miss(self._elements, len(entries))
+
+    def _json(self, entries: Sequence[Entry]) -> str:
+        key, value = self._entries.key, self._entries.value
+        rows = ",".join(
+            f'{{"key":{key.json(entry.key)},"value":{value.json(entry.value)}}}'
+            for entry in entries
+        )
+        more = ',"incomplete":true' if self._incomplete(entries) else ""
+        return f'{{{self._output.tag()}"time":"{utc(self._now())}","rows":[{rows}]{more}}}'
+
+    def _csv(self, entries: Sequence[Entry]) -> list[str]:
+        now = utc(self._now()) or ""
+        lines = []
+        if self._samples == 1:
+            names = ["time", *self._names()]
+            lines.append(",".join(csv_quoted(printable(name)) for name in names))
+        for entry in entries:
+            row = [
+                csv_cell(column, raw)
+                for column, raw in zip(self._columns, _raws(entry), strict=True)
+            ]
+            lines.append(",".join([now, *row]))
+        return lines
+
+    def _names(self) -> list[str]:
+        """The names of the columns, with the side in front when one is on both."""
+        keys = [c.field.name for c in self._entries.key.columns]
+        values = [c.field.name for c in self._entries.value.columns]
+        if set(keys) & set(values) or "time" in (*keys, *values):
+            return [*(f"key.{name}" for name in keys), *(f"value.{name}" for name in values)]
+        return [*keys, *values]
+
+    def _table(self, entries: Sequence[Entry]) -> list[str]:
+        name = "" if self._output.alone else f" {printable(self._output.name)}"
+        most = max(1, self._terminal.lines - _AROUND) if self._terminal else len(entries)
+        rows = [cells(self._columns, _raws(entry)) for entry in entries[:most]]
+        for row in rows:
+            self._block.widen(row)
+        lines = [f"{local(self._now())}{name}", self._block.header()]
+        lines.extend(map(self._block.line, rows))
+        if len(entries) > most:
+            lines.append(f"({len(entries) - most} more)")
+        if self._incomplete(entries):
+            lines.append("(the map is full or evicts keys: some may be missing)")
+        return lines if self._samples == 1 else ["", *lines]
+
+
+def _raws(entry: Entry) -> list[Any]:
+    return [*entry.key, *entry.value]
