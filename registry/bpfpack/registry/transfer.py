@@ -9,6 +9,7 @@ import io
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
@@ -33,6 +34,8 @@ from bpfpack.spec.signature import fallback_tag
 
 # What a repository that others write may do to us, and does not end the copy.
 _THEIRS: Final = (TransportError, ContentError, SpecError)
+# The last reads what the one before wrote: another signer may have written in between.
+_ATTEMPTS: Final = 4
 _SIGNATURES: Final = frozenset({mediatypes.SIGSTORE_BUNDLE, mediatypes.COSIGN_SIGNATURE})
 
 
@@ -231,14 +234,15 @@ class _Mover:
         if not isinstance(self._sink, Resolves):
             self._sink.put(content, tag)
             return
-        try:
-            held: Manifest | Index | None = self._sink.resolve(tag)
-        except (NotFound, ContentError, SpecError):  # nothing, or nothing worth keeping
-            held = None
-        whole = attached.joined(held, content)
-        if whole.config is not None and isinstance(whole.content, Manifest):
-            self._sink.push(whole.content.config, io.BytesIO(whole.config))
-        self._sink.put(whole.content, tag)
+        for _ in range(_ATTEMPTS):
+            held = _held(self._sink, tag)
+            whole = attached.joined(held, content)
+            if whole.content == held:
+                return
+            if whole.config is not None and isinstance(whole.content, Manifest):
+                self._sink.push(whole.content.config, io.BytesIO(whole.config))
+            self._sink.put(whole.content, tag)
+        raise TransportError(f"others keep replacing {tag}")
 
     def _blob(self, want: Descriptor) -> None:
         if self._sink.has(want):
@@ -257,6 +261,13 @@ class _Mover:
             self._progress.start(want, verb)
             if finished:
                 self._progress.finish(want)
+
+
+def _held(sink: Resolves, tag: str) -> Manifest | Index | None:
+    """What a tag names already; None for nothing, or nothing worth keeping."""
+    with suppress(NotFound, ContentError, SpecError):
+        return sink.resolve(tag)
+    return None
 
 
 class _Counted:

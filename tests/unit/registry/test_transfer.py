@@ -153,6 +153,34 @@ def test_the_signatures_that_are_there_already_stay(source: Lying, tmp_path: Pat
         assert signatures_of(target) == ["theirs", "ours"]
 
 
+class Contended(MemoryStore):
+    """A registry: a tag names what was put last, and others put something too, ``times``."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    def put(self, manifest: Manifest | Index, tag: str | None = None) -> None:
+        super().put(manifest, tag)
+        if tag == legacy_tag(SUBJECT.digest):
+            self._tags[tag] = manifest.descriptor.digest
+            if self.times:
+                self.times -= 1
+                others = signature_image((b"payload", f"other {self.times}"))
+                super().push(others.manifest.config, io.BytesIO(b"{}"))
+                super().put(others.manifest)
+                self._tags[tag] = others.manifest.descriptor.digest
+
+
+def test_another_signer_at_the_same_time_loses_nothing(source: Lying) -> None:
+    target = Contended(times=2)
+    assert copy(source, target, "1.0", "1.0").problems == ()
+    assert signatures_of(target) == ["theirs", "other 0"]
+    busy = Contended(times=100)
+    (problem,) = copy(source, busy, "1.0", "1.0").problems
+    assert "others keep replacing" in problem
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [(b"", SizeMismatch), (b"short", SizeMismatch), (bytes(100_000), SizeMismatch)],
