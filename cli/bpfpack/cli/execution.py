@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from bpfpack.cli._exit import Exit
 from bpfpack.cli.host import Host
@@ -15,18 +15,23 @@ from bpfpack.runner.events.formatter import (
     RecordType,
     make_formatter,
 )
-from bpfpack.runner.events.loop import Loop, Result, Sampled, Stream
+from bpfpack.runner.events.loop import Loop, Result, Sampled, Sampler, Stream
 from bpfpack.runner.events.sink import Sink, refuse_raw_terminal
 from bpfpack.runner.events.stop import StopSignals
 from bpfpack.runner.losses import CountedSource, LossCounter
 from bpfpack.runner.plan import Plan
 from bpfpack.runner.session import Session
-from bpfpack.spec.agreement import event_layout
+from bpfpack.spec.agreement import event_layout, key_value_layouts
 from bpfpack.spec.config import Config, Output
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.trust import VerifiedArtifact
 
+if TYPE_CHECKING:
+    from bpfpack.runner.events.tables import Terminal
+
+#: How often a table is read unless the package says.
+_TABLE_MS: Final = 1000
 _EXITS: Final = {
     "timeout": Exit.OK,
     "max-events": Exit.OK,
@@ -98,20 +103,21 @@ def _shape(plan: Plan, request: RunRequest) -> OutputFormat:
 def _streams(
     session: Session, spec: ObjectSpec, config: Config, plan: Plan, shape: OutputFormat
 ) -> list[Stream]:
-    alone = len(plan.outputs) == 1
-    width = shutil.get_terminal_size().columns if os.isatty(sys.stdout.fileno()) else None
+    terminal = _terminal()
     streams = []
     for output in plan.outputs:
         if output.kind != "events":
             continue
         source = session.sources[output.name]
         counter = LossCounter.of(spec, output.map, session.map)
+        formatter = make_formatter(
+            shape,
+            _event_output(spec, config, output, len(plan.outputs) == 1),
+            terminal=terminal.columns if terminal else None,
+        )
         streams.append(
             Stream(
-                source=CountedSource(source, counter) if counter else source,
-                formatter=make_formatter(
-                    shape, _event_output(spec, config, output, alone), terminal=width
-                ),
+                source=CountedSource(source, counter) if counter else source, formatter=formatter
             )
         )
     return streams
@@ -131,4 +137,45 @@ def _event_output(spec: ObjectSpec, config: Config, output: Output, alone: bool)
 def _samplers(
     session: Session, spec: ObjectSpec, config: Config, plan: Plan, shape: OutputFormat
 ) -> list[Sampled]:
-    return []
+    """Maps are read as often as the package says; a histogram by default once, at the end."""
+    sampled = []
+    for output in plan.outputs:
+        if output.kind == "events":
+            continue
+        every = output.interval_ms or (_TABLE_MS if output.kind == "table" else None)
+        sampled.append(
+            Sampled(
+                sampler=_sampler(session, spec, config, plan, output, shape),
+                interval=every / 1000 if every else None,
+            )
+        )
+    return sampled
+
+
+def _sampler(
+    session: Session,
+    spec: ObjectSpec,
+    config: Config,
+    plan: Plan,
+    output: Output,
+    shape: OutputFormat,
+) -> Sampler:
+    from bpfpack.runner.events.histogram import HistogramSampler
+    from bpfpack.runner.events.tables import MapOutput, TableSampler
+
+    found = next(m for m in spec.maps if m.name == output.map)
+    key, value = key_value_layouts(spec, config, found)
+    shown = MapOutput(name=output.name, key=key, value=value, alone=len(plan.outputs) == 1)
+    elements, terminal = session.map(output.map), _terminal()
+    if output.kind == "table":
+        return TableSampler(shape, shown, elements, sort=output.sort, terminal=terminal)
+    return HistogramSampler(shape, output, shown, elements, terminal=terminal)
+
+
+def _terminal() -> "Terminal | None":
+    if not os.isatty(sys.stdout.fileno()):
+        return None
+    from bpfpack.runner.events.tables import Terminal
+
+    size = shutil.get_terminal_size()
+    return Terminal(columns=size.columns, lines=size.lines)
