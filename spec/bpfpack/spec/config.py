@@ -7,12 +7,13 @@ Unknown fields are refused: a runner never guesses what a newer field would forb
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from bpfpack.spec import fields, strictjson
-from bpfpack.spec.errors import SpecError
+from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
 
 Format = Literal[
@@ -191,9 +192,6 @@ class Param:
         fields.only(
             data, "global", "option", "type", "short", "help", "default", "choices", "unit", "role"
         )
-        default = data.get("default")
-        if default is not None and not isinstance(default, bool | int | float | str):
-            raise SpecError("not a plain value", path=("default",))
         choices = fields.mapping(data, "choices")
         with fields.inside("choices"):
             named = {k: fields.integer(choices, k, low=-(2**63), high=2**64 - 1) for k in choices}
@@ -209,7 +207,7 @@ class Param:
             type=_required_text(data, "type", most=128),
             short=short,
             help=_text(data, "help", most=1024),
-            default=default,
+            default=_default(data),
             choices=named,
             unit=_text(data, "unit", most=32),
             role=_choice(data, "role", ROLES),
@@ -424,7 +422,7 @@ class Config:
             ("params", [p.short for p in self.params if p.short]),
             ("outputs", [o.name for o in self.outputs]),
         ):
-            if twice := sorted({n for n in names if names.count(n) > 1}):
+            if twice := sorted(n for n, count in Counter(names).items() if count > 1):
                 raise SpecError(f"{twice[0]!r} appears twice", path=(key,))
 
     def to_bytes(self) -> bytes:
@@ -474,12 +472,12 @@ def _displays(data: Mapping[str, Any]) -> dict[str, dict[str, FieldDisplay]]:
     found: dict[str, dict[str, FieldDisplay]] = {}
     types = fields.mapping(data, "fields")
     if len(types) > LIMITS.maps:
-        raise SpecError(f"more than {LIMITS.maps} types", path=("fields",))
+        raise LimitExceeded(f"more than {LIMITS.maps} types", path=("fields",))
     with fields.inside("fields"):
         for name in types:
             members = fields.mapping(types, name)
             if len(members) > LIMITS.fields:
-                raise SpecError(f"more than {LIMITS.fields} members", path=(name,))
+                raise LimitExceeded(f"more than {LIMITS.fields} members", path=(name,))
             with fields.inside(name):
                 found[name] = {path: _display(members, path) for path in members}
     return found
@@ -492,11 +490,18 @@ def _display(members: Mapping[str, Any], path: str) -> FieldDisplay:
         return FieldDisplay.from_dict(fields.mapping(members, path))
 
 
+def _default(data: Mapping[str, Any]) -> Value | None:
+    value = data.get("default")
+    if "default" in data and not isinstance(value, bool | int | float | str):
+        raise SpecError("not a plain value", path=("default",))
+    return value
+
+
 def _labels(data: Mapping[str, Any]) -> dict[int, str]:
     named = fields.string_map(data, "labels", most=4096)
     found: dict[int, str] = {}
     for key, label in named.items():
-        if not re.fullmatch(r"-?(0|[1-9][0-9]{0,19})", key):
+        if not re.fullmatch(r"0|-?[1-9][0-9]{0,19}", key):
             raise SpecError("not an integer", path=("labels", key[:80]))
         found[int(key)] = label
     return found
@@ -505,7 +510,7 @@ def _labels(data: Mapping[str, Any]) -> dict[int, str]:
 def _text(data: Mapping[str, Any], key: str, *, most: int) -> str | None:
     text = fields.optional_string(data, key)
     if text is not None and len(text) > most:
-        raise SpecError(f"more than {most} characters", path=(key,))
+        raise LimitExceeded(f"more than {most} characters", path=(key,))
     return text
 
 

@@ -74,21 +74,19 @@ class Descriptor:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Descriptor":
         """Parse; raises SpecError with a path.  Unknown fields are allowed (image-spec)."""
-        platform = fields.mapping(data, "platform")
+        text = fields.string(data, "digest")
         with fields.inside("digest"):
-            digest = Digest.parse(fields.required({"": data.get("digest")}, ""))
+            digest = Digest.parse(text)
         artifact_type = fields.optional_string(data, "artifactType")
         if artifact_type is not None:
             check_media_type(artifact_type, "artifactType")
-        with fields.inside("platform"):
-            parsed = Platform.from_dict(platform) if platform else None
         found = cls(
             media_type=check_media_type(fields.string(data, "mediaType"), "mediaType"),
             digest=digest,
             size=fields.integer(data, "size"),
-            annotations=fields.string_map(data, "annotations", most=LIMITS.annotations),
+            annotations=annotations_of(data),
             artifact_type=artifact_type,
-            platform=parsed,
+            platform=_platform(data),
             data=_embedded(data),
         )
         if found.data is not None and (
@@ -125,6 +123,21 @@ def check_media_type(text: str, key: str) -> str:
     if not _MEDIA_TYPE.fullmatch(text):
         raise SpecError(f"not a media type: {text[:80]!r}", path=(key,))
     return text
+
+
+def annotations_of(data: Mapping[str, Any]) -> Mapping[str, str]:
+    """Return the annotations of a descriptor, manifest or index; raises SpecError."""
+    return fields.string_map(
+        data, "annotations", most=LIMITS.annotations, longest=LIMITS.annotation_value
+    )
+
+
+def _platform(data: Mapping[str, Any]) -> Platform | None:
+    if "platform" not in data:
+        return None
+    platform = fields.mapping(data, "platform")
+    with fields.inside("platform"):
+        return Platform.from_dict(platform)
 
 
 def _embedded(data: Mapping[str, Any]) -> bytes | None:

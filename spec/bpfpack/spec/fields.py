@@ -4,6 +4,7 @@ Each function takes the mapping and the key, and raises SpecError whose path sta
 with that key.  ``optional_*`` return None when the key is absent.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -66,14 +67,20 @@ def mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return _typed(data.get(key, {}), key, dict, "an object")
 
 
-def string_map(data: Mapping[str, Any], key: str, *, most: int) -> Mapping[str, str]:
-    """Return an object whose values are all strings, empty when absent."""
+def string_map(
+    data: Mapping[str, Any], key: str, *, most: int, longest: int | None = None
+) -> Mapping[str, str]:
+    """Return an object whose values are all strings, empty when absent.
+
+    Raises LimitExceeded past ``most`` entries and ``longest`` characters in a value.
+    """
     found = mapping(data, key)
     if len(found) > most:
         raise LimitExceeded(f"more than {most} entries", path=(key,))
     for name in found:
         with inside(key):
-            string(found, name)
+            if len(string(found, name)) > (longest or math.inf):
+                raise LimitExceeded(f"more than {longest} characters", path=(name,))
     return found
 
 

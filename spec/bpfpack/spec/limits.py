@@ -17,7 +17,7 @@ class Limits:
     object: int = 64 * MIB
     layer: int = 256 * MIB
     readme: int = 1 * MIB
-    # A whole package held in memory by `admit`.
+    # All layers of a package together.
     package: int = 512 * MIB
     archive: int = 1024 * MIB
     archive_members: int = 4096
@@ -40,7 +40,7 @@ class Limits:
     signature_payload: int = 64 * KIB
     signature_manifest: int = 1 * MIB
 
-    # registry.md 1.2; a registry's error body is input too.
+    # A registry's error body is input too.
     error_body: int = 64 * KIB
     token_body: int = 256 * KIB
     listing_body: int = 4 * MIB

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bpfpack.spec import fields, mediatypes, strictjson
-from bpfpack.spec.descriptor import Descriptor, Platform, check_media_type
+from bpfpack.spec.descriptor import Descriptor, Platform, annotations_of, check_media_type
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
@@ -95,9 +95,9 @@ def parse(raw: bytes, *, media_type: str | None = None) -> Manifest | Index:
     if fields.integer(data, "schemaVersion") != 2:
         raise SpecError("not 2", path=("schemaVersion",))
     stated = fields.optional_string(data, "mediaType")
-    if stated and media_type and stated != media_type:
+    if stated is not None and media_type and stated != media_type:
         raise SpecError(f"{stated} inside, {media_type} outside", path=("mediaType",))
-    kind = stated or media_type or _guess(data)
+    kind = stated if stated is not None else media_type or _guess(data)
     if kind in mediatypes.MANIFESTS:
         return _manifest(data, kind, raw)
     if kind in mediatypes.INDEXES:
@@ -166,7 +166,7 @@ def _manifest(data: Mapping[str, Any], media_type: str, raw: bytes) -> Manifest:
         ),
         artifact_type=_artifact_type(data),
         subject=_subject(data),
-        annotations=fields.string_map(data, "annotations", most=LIMITS.annotations),
+        annotations=annotations_of(data),
         raw=raw,
     )
 
@@ -181,7 +181,7 @@ def _index(data: Mapping[str, Any], media_type: str, raw: bytes) -> Index:
         ),
         artifact_type=_artifact_type(data),
         subject=_subject(data),
-        annotations=fields.string_map(data, "annotations", most=LIMITS.annotations),
+        annotations=annotations_of(data),
         raw=raw,
     )
 

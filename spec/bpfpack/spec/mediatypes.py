@@ -21,7 +21,7 @@ LAYOUT: Final = "application/vnd.oci.layout.header.v1+json"
 MANIFESTS: Final = frozenset({MANIFEST, DOCKER_MANIFEST})
 INDEXES: Final = frozenset({INDEX, DOCKER_INDEX})
 
-# cosign, signing.md 2.1 and 2.3
+# cosign: the layer of its legacy form, its bundle, and its newer name for a signature.
 SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGSTORE_BUNDLE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 COSIGN_SIGNATURE: Final = "application/vnd.dev.cosign.artifact.sig.v1+json"

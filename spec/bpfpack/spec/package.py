@@ -8,7 +8,7 @@ from bpfpack.spec import mediatypes
 from bpfpack.spec.config import Config
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import SpecError
+from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_manifest
 
@@ -41,15 +41,18 @@ class PackageLayout:
         if manifest.config.media_type != mediatypes.CONFIG:
             raise SpecError(f"not {mediatypes.CONFIG}", path=("config", "mediaType"))
         if manifest.config.size > LIMITS.config:
-            raise SpecError(f"more than {LIMITS.config} bytes", path=("config", "size"))
+            raise LimitExceeded(f"more than {LIMITS.config} bytes", path=("config", "size"))
         if len(manifest.layers) > LIMITS.layers:
-            raise SpecError(f"more than {LIMITS.layers} layers", path=("layers",))
+            raise LimitExceeded(f"more than {LIMITS.layers} layers", path=("layers",))
         for i, layer in enumerate(manifest.layers):
             if layer.size > LAYER_LIMITS.get(layer.media_type, LIMITS.layer):
-                raise SpecError("too large", path=(f"layers[{i}]", "size"))
+                raise LimitExceeded("too large", path=(f"layers[{i}]", "size"))
+        if sum(layer.size for layer in manifest.layers) > LIMITS.package:
+            raise LimitExceeded(f"more than {LIMITS.package} bytes in all", path=("layers",))
         object_ = _only(manifest, mediatypes.OBJECT)
         if object_ is None:
             raise SpecError(f"no layer of {mediatypes.OBJECT}", path=("layers",))
+        _only(manifest, mediatypes.SOURCE)
         return cls(
             manifest=manifest,
             config=manifest.config,

@@ -2,16 +2,23 @@
 
 Refused beyond RFC 8259: keys that repeat, keys that differ only by case (Go readers
 fold it), NaN and infinities, integers of more digits than 64 bits need, deep nesting,
-text that is not UTF-8, lone surrogates.  (signing.md 7a)
+text that is not UTF-8, lone surrogates.  (SPEC.md 2.1)
 """
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from itertools import accumulate
+from typing import Any, Final, NoReturn
 
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
+
+# Possessive, so that no input makes it go back.
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STEP: Final = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
 
 
 def loads(data: bytes, limit: int) -> Any:
@@ -81,25 +88,11 @@ def _constant(text: str) -> NoReturn:
 
 def _check_depth(data: bytes) -> None:
     """Bound nesting before the recursive parser sees it; brackets in strings do not count."""
-    depth, quoted, escaped = 0, False, False
     if data.count(b"[") + data.count(b"{") <= LIMITS.json_depth:
         return
-    for byte in data:
-        if quoted:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                quoted = False
-        elif byte == 0x22:
-            quoted = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > LIMITS.json_depth:
-                raise LimitExceeded(f"JSON nested deeper than {LIMITS.json_depth}")
-        elif byte in b"]}":
-            depth -= 1
+    brackets = _STRING.sub(b"", data).translate(None, _NO_BRACKETS)
+    if max(accumulate(map(_STEP.__getitem__, brackets)), default=0) > LIMITS.json_depth:
+        raise LimitExceeded(f"JSON nested deeper than {LIMITS.json_depth}")
 
 
 def _check_surrogates(value: object) -> None:

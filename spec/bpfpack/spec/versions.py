@@ -6,7 +6,7 @@ from typing import Final
 
 # Numbers with dots.  What follows a hyphen is a pre-release (semver 2.0, clause 9), and
 # never chosen for anybody who did not ask for it.
-_RELEASE: Final = re.compile(r"v?([0-9]+(?:\.[0-9]+){0,3})")
+_RELEASE: Final = re.compile(r"v?([0-9]{1,32}(?:\.[0-9]{1,32}){0,3})")
 
 
 def highest_release(tags: Iterable[str]) -> str | None:
