@@ -44,7 +44,8 @@ class Seen:
 class Reply:
     """An answer.  ``length`` is the Content-Length that is claimed, None for the truth.
 
-    ``hang`` never answers, and ``endless`` sends its chunks over and over without a length.
+    ``hang`` never answers, ``endless`` sends its chunks over and over without a length, and
+    ``trickle`` sends header bytes one by one for as long as anybody reads them.
     """
 
     status: int = 200
@@ -53,6 +54,7 @@ class Reply:
     length: int | None = None
     hang: bool = False
     endless: bytes = b""
+    trickle: bool = False
 
 
 Script: TypeAlias = Reply | Iterable[Reply] | Callable[[Seen], Reply]
@@ -161,6 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
             listener.closing.wait()
             self.close_connection = True
             return
+        if reply.trickle:
+            self._trickle()
+            return
         self.send_response_only(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
@@ -172,6 +177,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(reply, length)
 
     do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_GET
+
+    def _trickle(self) -> None:
+        self.close_connection = True
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+        while not self.server.listener.closing.wait(0.05):
+            self.wfile.write(b"x")
 
     def _send(self, reply: Reply, length: int) -> None:
         self.wfile.write(reply.body)

@@ -1,7 +1,7 @@
 """The one way by which bytes from outside come in: bounded, sized and hashed."""
 
 from collections.abc import Iterator
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.errors import DigestMismatch, LimitExceeded, SizeMismatch
@@ -13,6 +13,15 @@ class Readable(Protocol):
     """A stream of bytes; ``read(n)`` gives at most n, and b"" at its end."""
 
     def read(self, size: int, /) -> bytes: ...
+
+
+@runtime_checkable
+class Seekable(Readable, Protocol):
+    """A stream that may be read again, as Python's files are; ``seekable`` says whether it can."""
+
+    def seekable(self) -> bool: ...
+    def seek(self, offset: int, /) -> int: ...
+    def tell(self) -> int: ...
 
 
 def read_exactly(source: Readable, want: Descriptor, limit: int) -> bytes:

@@ -11,14 +11,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bpfpack.registry.client import _requests
 from bpfpack.registry.client.login import login
 from bpfpack.registry.client.remote import RegistryClient, RemoteRepository
 from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.wire import Credential
+from bpfpack.registry.store.memory import MemoryStore
+from bpfpack.registry.transfer import copy
 from bpfpack.spec import mediatypes
 from bpfpack.spec.bounded import read_exactly
 from bpfpack.spec.content import ReferrersUnsupported
@@ -427,6 +431,26 @@ def test_server_that_never_answers(
         asked[what]()
 
 
+def test_head_that_trickles(registry: Listener, repository: RemoteRepository) -> None:
+    """Each byte comes in time, and the head never ends."""
+    registry.on("GET", "/v2/x/manifests/1", Reply(trickle=True))
+    with pytest.raises(TransportError, match="no answer in time"):
+        repository.resolve("1")
+
+
+def test_body_that_trickles(registry: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every read is in time, and the blob would take a year."""
+    monkeypatch.setattr(_requests, "_WATCHED", 0.0)
+    registry.on("GET", blob_path(), Reply(body=BLOB))
+    hasty = replace(QUICK, slowest=1e15, attempts=2)
+    with (
+        RegistryClient(hasty, lookup=lambda *_: None) as client,
+        pytest.raises(TransportError, match="bytes in"),
+    ):
+        fetched(client.repository(registry.host, "x"))
+    assert len(registry.seen) == 2
+
+
 def test_body_that_stops(registry: Listener, repository: RemoteRepository) -> None:
     """The head comes, the body does not: held open by a length that is never reached."""
     registry.on("GET", "/v2/x/manifests/1", Reply(body=b"{", length=1000))
@@ -567,6 +591,28 @@ def test_a_stream_is_sent_once(registry: Listener, repository: RemoteRepository)
     with pytest.raises(TransportError, match="HTTP 502"):
         repository.push(WANT, Pipe())
     assert len(registry.requests("PUT")) == 1
+
+
+def test_a_copy_from_the_store_begins_anew_too(registry: Listener) -> None:
+    """Whatever stands between a file and the upload must not hide that it can be rewound."""
+    source = MemoryStore()
+    source.push(EMPTY, io.BytesIO(b"{}"))
+    source.push(WANT, io.BytesIO(BLOB))
+    source.put(MANIFEST, "1")
+    registry.on(
+        "POST",
+        "/v2/x/blobs/uploads/",
+        lambda _seen: Reply(
+            status=202, headers={"Location": f"/up/{len(registry.requests('POST'))}"}
+        ),
+    )
+    for n in range(1, 10):
+        registry.on("PUT", f"/up/{n}", [Reply(status=502 if n < 3 else 201)])
+    for name in ("1", MANIFEST.descriptor.digest):
+        registry.on("PUT", f"/v2/x/manifests/{name}", Reply(status=201))
+    with RegistryClient(QUICK, lookup=lambda *_: None) as client:
+        copy(source, client.repository(registry.host, "x"), "1", "1")
+    assert registry.requests("PUT", "/manifests/1")[0].body == MANIFEST.raw
 
 
 # 14: chunks, when the registry wants them.

@@ -14,10 +14,10 @@ from typing import Final
 
 import requests
 import urllib3
-from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from bpfpack.registry.client import certificates
+from bpfpack.registry.client._patience import ImpatientAdapter
 from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.urls import origin
 from bpfpack.registry.client.wire import (
@@ -41,21 +41,38 @@ from bpfpack.spec.safetext import printable
 _CHUNK: Final = 65536
 _SHOWN: Final = 200
 _POOL: Final = 8
+# Seconds over which a download's speed is looked at.
+_WATCHED: Final = 60.0
 
 
 class Stream:
-    """A response's body; gives what arrived, and TransportError when it breaks off."""
+    """A response's body; gives what arrived, and TransportError when it breaks off.
 
-    def __init__(self, response: requests.Response, what: str) -> None:
-        self._response, self._what = response, what
+    So it does when less than ``rate`` bytes a second came for a minute.
+    """
+
+    def __init__(self, response: requests.Response, rate: float) -> None:
+        self._response, self._rate = response, rate
+        self._since, self._count = time.monotonic(), 0
 
     def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes as they came, b"" at the end."""
         try:
             chunk: bytes = self._response.raw.read1(size, decode_content=False)
         except _BODY_ERRORS as e:
-            raise TransportError(f"{self._what}: {_failed(e)}") from e
+            raise TransportError(f"download: {_failed(e)}") from e
+        self._watch(len(chunk))
         return chunk
+
+    def _watch(self, count: int) -> None:
+        """Time spent by the reader counts too: a minute is far more than a disk takes."""
+        self._count += count
+        now = time.monotonic()
+        if now - self._since < _WATCHED:
+            return
+        if count and self._count < self._rate * (now - self._since):
+            raise TransportError(f"download: {self._count} bytes in {now - self._since:.0f} s")
+        self._since, self._count = now, 0
 
     def close(self) -> None:
         """Give the connection back, or drop it when something is left on it."""
@@ -96,7 +113,7 @@ class Transport:
         if answer.body is not None or response is None:
             _close(response)
             return answer, None
-        return answer, Stream(response, "download")
+        return answer, Stream(response, self._settings.slowest)
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -136,7 +153,7 @@ class Transport:
             session.trust_env = False
             session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
             for scheme in ("https://", "http://"):
-                session.mount(scheme, HTTPAdapter(pool_maxsize=_POOL, max_retries=0))
+                session.mount(scheme, ImpatientAdapter(pool_maxsize=_POOL, max_retries=0))
             self._local.session = session
             self._sessions.append(session)
         return session

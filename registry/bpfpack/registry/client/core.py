@@ -44,6 +44,10 @@ from bpfpack.registry.redact import redact_url
 from bpfpack.spec.errors import Denied, LimitExceeded, TransportError
 from bpfpack.spec.limits import LIMITS
 
+_HINTS: Final = {
+    Trouble.TLS: "--ca-file names its authority, --plain-http reaches a registry without TLS",
+    Trouble.NAME: "is the registry's name spelled right, and is there a network?",
+}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _METHOD_KEPT: Final = frozenset({307, 308})
 _MOST_REDIRECTS: Final = 5
@@ -263,7 +267,9 @@ class Core:
                 break
             yield Wait(delay)
         if isinstance(outcome, Failed):
-            raise TransportError(f"{call.what}: {outcome} ({redact_url(url)})")
+            error = TransportError(f"{call.what}: {outcome} ({redact_url(url)})")
+            error.hint = _HINTS.get(outcome.trouble)
+            raise error
         return outcome
 
     def _try(

@@ -25,7 +25,10 @@ def fault(head: Head, body: bytes, what: str, registry: str) -> TransportError:
         return NotFound(text, status=head.status)
     if head.status in (401, 403) or (head.status == 400 and codes & _DENIED):
         return Denied(text, status=head.status).with_hint(f"try `bpfpack login {registry}`")
-    return TransportError(text, status=head.status)
+    error = TransportError(text, status=head.status)
+    if (asked := head.headers.get("retry-after")) is not None:
+        error.hint = f"the registry says when to ask again: Retry-After {printable(asked, 40)}"
+    return error
 
 
 def _errors(body: bytes) -> list[tuple[str, str]]:

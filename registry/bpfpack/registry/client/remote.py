@@ -187,7 +187,7 @@ class RemoteRepository:
 
     @contextlib.contextmanager
     def fetch(self, want: Descriptor) -> Iterator[Readable]:
-        """Open a blob, or a manifest; the bytes are unverified until `bounded` has read them.
+        """Open a blob; the bytes are unverified until `bounded` has read them.
 
         It is asked for again from where it broke off.  Raises NotFound, Denied,
         TransportError, SizeMismatch.

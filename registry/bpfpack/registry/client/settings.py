@@ -21,6 +21,8 @@ class Settings:
     # For one question with all its retries, redirects and tokens; not for a blob's body.
     deadline: float = 120.0
     attempts: int = 5
+    # Bytes a second; a download that stays below it is given up, and asked for again.
+    slowest: float = 1024.0
     # Of a chunked upload, when the registry refuses the blob in one piece.
     chunk: int = 16 * 1024 * 1024
     certificates: Path = field(default=Path("/etc/docker/certs.d"))

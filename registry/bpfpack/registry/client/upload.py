@@ -8,7 +8,7 @@ it is.  Memory use does not depend on the blob's size.
 import logging
 import re
 from collections.abc import Callable
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 
 from bpfpack.registry.client import retry
 from bpfpack.registry.client.core import Call
@@ -16,7 +16,7 @@ from bpfpack.registry.client.endpoints import Endpoint
 from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.urls import resolve
 from bpfpack.registry.client.wire import Answer
-from bpfpack.spec.bounded import Readable
+from bpfpack.spec.bounded import Readable, Seekable
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import Denied, DigestMismatch, SizeMismatch, StoreError, TransportError
@@ -32,14 +32,6 @@ _RANGE: Final = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
 _NUMBER: Final = re.compile(r"[0-9]{1,15}")
 _CHUNK: Final = 65536
 _SHOWN: Final = 80
-
-
-@runtime_checkable
-class _Seekable(Protocol):
-    def seekable(self) -> bool: ...
-    def seek(self, offset: int, /) -> int: ...
-    def tell(self) -> int: ...
-    def read(self, size: int, /) -> bytes: ...
 
 
 class Uploader:
@@ -199,7 +191,7 @@ class _Blob:
 
     def __init__(self, source: Readable, want: Descriptor) -> None:
         self._source, self._want = source, want
-        self._seekable = source if isinstance(source, _Seekable) and source.seekable() else None
+        self._seekable = source if isinstance(source, Seekable) and source.seekable() else None
         self._start = self._seekable.tell() if self._seekable else 0
 
     @property
@@ -261,7 +253,7 @@ class _Part:
 
     replayable = True
 
-    def __init__(self, source: _Seekable, start: int, size: int) -> None:
+    def __init__(self, source: Seekable, start: int, size: int) -> None:
         self._source, self._start, self.size = source, start, size
         self._left = 0
 
