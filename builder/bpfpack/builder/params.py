@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.words import Words, as_held
-from bpfpack.spec.agreement import initial_value, is_volatile, option_type
-from bpfpack.spec.btf import Enum, Enum64, Int
+from bpfpack.spec.agreement import enumerators, initial_value, is_volatile, option_type
+from bpfpack.spec.btf import Int
 from bpfpack.spec.config import Param, Value
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.layout import resolve
@@ -88,8 +88,8 @@ def _param(spec: ObjectSpec, variable: Variable, words: Words) -> Param | None:
             name: as_held(btf, variable.type_id, value) if type(value) is int else value
             for name, value in choices.items()
         }
-    if isinstance(kind, Enum | Enum64):
-        data.setdefault("choices", {v.name: v.value for v in kind.values})
+    if named := enumerators(kind):
+        data.setdefault("choices", named)
     if variable.name in _TARGET_PIDS and isinstance(kind, Int) and kind.size == 4:
         data.setdefault("role", "target-pid")
     default = _default(spec, variable)

@@ -87,16 +87,26 @@ def _build_id() -> str | None:
 
 
 def _kept(path: Path) -> bytes | None:
-    """Return a header kept earlier, if nobody else could have written it."""
+    """Return a header kept earlier, if nobody else could have put it there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        place = os.open(path.parent, os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if status.st_uid not in (0, os.geteuid()) or status.st_mode & 0o022:
-            return None
-        return file.read(LIMITS.vmlinux_header)
+    try:
+        descriptor = os.open(path.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
+        with os.fdopen(descriptor, "rb") as file:
+            ours = _is_ours(place) and _is_ours(descriptor)
+            return file.read(LIMITS.vmlinux_header) if ours else None
+    except OSError:
+        return None
+    finally:
+        os.close(place)
+
+
+def _is_ours(descriptor: int) -> bool:
+    """Say whether nobody but root and this user can write what is open here."""
+    status = os.fstat(descriptor)
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
 
 
 def _keep(path: Path, header: bytes) -> None:

@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from bpfpack.spec.btf import (
     Array,
     Btf,
+    BtfType,
     Enum,
     Enum64,
     Float,
@@ -142,6 +143,16 @@ def option_type(btf: Btf, type_id: int) -> str:
     return "bool" if spelling == "_Bool" else spelling
 
 
+def enumerators(kind: BtfType) -> dict[str, int]:
+    """Return the names of an enum's values, none for what is no enum.
+
+    Before version 15 clang cuts the values of a 64-bit enum to 32: better none than wrong.
+    """
+    if not isinstance(kind, Enum | Enum64) or (isinstance(kind, Enum) and kind.size > 4):
+        return {}
+    return {v.name: v.value for v in kind.values}
+
+
 def initial_value(spec: ObjectSpec, variable: Variable) -> Value:
     """Return the value a param has before it is set; raises SpecError if it cannot be one.
 
@@ -162,7 +173,7 @@ def initial_value(spec: ObjectSpec, variable: Variable) -> Value:
             return any(data)
         case Int() | Enum() | Enum64():
             number = int.from_bytes(data, spec.byte_order, signed=kind.signed)
-            names = {} if isinstance(kind, Int) else {v.value: v.name for v in kind.values}
+            names = {value: name for name, value in enumerators(kind).items()}
             return names.get(number, number)
         case _:
             raise SpecError(f"{btf.spelling(variable.type_id)} cannot be an option")
