@@ -111,7 +111,7 @@ class _Scale:
                     strangers += 1
                     yield self._stranger(place.name, candidate)
                 elif key is None:
-                    yield _bad(place.name, candidate, "by no key of the rule")
+                    yield _bad(place.name, candidate, "is by no key of the rule")
                 else:
                     yield self._weigh(place.name, candidate, key)
 
@@ -160,20 +160,19 @@ class _Scale:
         for scope in self.policy.scopes.values():
             for key in scope.keys:
                 if self._verifies(key, candidate):
-                    told = f"by {key}, which is trusted for {scope.name} and not here"
+                    told = f"is by {key}, which is trusted for {scope.name} and not here"
                     return _bad(place, candidate, told, key=key)
         if candidate.hint:
-            return _bad(
-                place, candidate, f"by an unknown key, SHA256:{candidate.hint[:64]} it says"
-            )
-        return _bad(place, candidate, "by an unknown key, or damaged")
+            claimed = f"is by an unknown key; it claims SHA256:{candidate.hint[:64]}"
+            return _bad(place, candidate, claimed)
+        return _bad(place, candidate, "is by an unknown key, or damaged")
 
     def _why_not_host(self) -> str:
         if self.scope and not self.scope.host:
-            return f"built on this host, which the rule {self.scope.name} does not list"
+            return f"is of this host, which the rule {self.scope.name} does not list"
         if self.origin.kind not in _BUILT_HERE:
-            return "an archive, a URL or stdin is never built here"
-        return "not by the key of this host"
+            return "does not count: an archive, a URL or stdin is never built here"
+        return "is not by the key of this host"
 
     def _check_name(self, claims: Claims) -> None:
         wanted, scope = self.origin.reference, self.scope
@@ -198,7 +197,10 @@ class _Scale:
         if claims.reference.tag is None and not scope.unnamed:
             raise _Refused("names no tag", _unnamed_hint(scope))
         if claims.reference.tag not in (None, wanted.tag):
-            raise _Refused(f"was made for {claims.reference}, not for the tag {wanted.tag}")
+            raise _Refused(
+                f"was made for {claims.reference}, not for the tag {wanted.tag}",
+                f"its owner signs it under this tag too: bpfpack sign {wanted}",
+            )
 
     def _check_times(self, claims: Claims) -> None:
         again = f"its owner signs it again: bpfpack sign {self.origin}"
@@ -207,12 +209,12 @@ class _Scale:
         created = claims.created
         if created is not None and created - self.now > CLOCK_SKEW:
             raise _Refused(
-                f"made in the future, on {signature.format_time(created)}",
+                f"was made in the future, on {signature.format_time(created)}",
                 "set the clock of this host, or of the signer's",
             )
         limit = self.scope.max_age if self.scope else None
         if limit is not None and (created is None or self.now - created > limit):
-            told = "older than max_age allows" if created else "says no time, and max_age is set"
+            told = "is older than max_age allows" if created else "says no time; max_age is set"
             raise _Refused(told, again)
         self._check_rollback(claims)
 
@@ -287,31 +289,50 @@ def _refusal(
 ) -> tuple[str, str | None]:
     """Say in one line why nothing sufficed, and what to type next."""
     origin = evidence.origin
-    unseen = [f"{p.name}: {p.reason}" for p in evidence.places if p.state == "failed"]
-    add = f"bpfpack trust add {scope.name if scope else _scope_for(origin)} --key x.pub"
+    unseen = "; ".join(f"{p.name}: {p.reason}" for p in evidence.places if p.state == "failed")
     told = [v for v in verdicts if v.candidate.form != "host"] or list(verdicts)
     best = max(told, key=_how_close, default=None)
     if best is not None:
         rule = "" if scope else "no rule covers it; "
         text = f"{origin} is refused: {rule}its signature {_by(best)}{best.reason}"
         if unseen:
-            text += f"; could not look everywhere ({'; '.join(unseen)})"
-        return text, best.hint or (add if best.claims is None else None)
+            text += f"; could not look everywhere ({unseen})"
+        return text, best.hint or (_add(origin, scope) if best.claims is None else None)
     if unseen:
         return (
-            f"could not look for signatures of {origin}: {'; '.join(unseen)}",
+            f"could not look for signatures of {origin}: {unseen}",
             "try again: nobody knows yet whether it is signed",
         )
     faults = [fault for place in evidence.places for fault in place.faults]
     if faults:
-        return f"{origin} has no usable signature: {faults[0]}", None
-    if scope is None and not _can_be_covered(origin):
-        return f"{origin} is not signed, and was not built on this host", None
-    rule = f"{scope} asks for one" if scope else "no rule covers it"
+        return f"{origin} has no usable signature: {faults[0]}", _owner_signs(origin)
+    return _unsigned(origin, scope)
+
+
+def _unsigned(origin: Origin, scope: Scope | None) -> tuple[str, str | None]:
+    if scope is not None:
+        return f"{origin} is not signed, and the rule {scope} asks for it", _owner_signs(origin)
+    if not _can_be_covered(origin):
+        return f"{origin} is not signed, and was not built on this host", _add(origin, scope)
     return (
-        f"{origin} is not signed, and {rule}",
-        f"its owner signs it: bpfpack sign {origin}; then here: {add}",
+        f"{origin} is not signed, and no rule covers it",
+        f"{_owner_signs(origin)}; then here: {_add(origin, scope)}",
     )
+
+
+def _owner_signs(origin: Origin) -> str:
+    if origin.reference is None:
+        return "its owner signs it before saving it"
+    return f"its owner signs it: bpfpack sign {origin}"
+
+
+def _add(origin: Origin, scope: Scope | None) -> str | None:
+    """The command that would cover it, or why there is none."""
+    if scope is None and not _can_be_covered(origin):
+        if origin.reference is None:
+            return None
+        return f"only what was built here runs as {origin}; use the full name, with its registry"
+    return f"bpfpack trust add {scope.name if scope else _scope_for(origin)} --key x.pub"
 
 
 def _by(verdict: Verdict) -> str:

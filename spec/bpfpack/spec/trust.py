@@ -133,15 +133,20 @@ def admit(
     layout = PackageLayout.of(manifest)
     config = Config.from_bytes(check_bytes(artifact.config, layout.config))
     object_ = check_bytes(artifact.object, layout.object)
-    judgement = judge(
-        artifact.evidence,
-        policy,
-        check,
-        now=now,
-        marks=marks,
-        allow_downgrade=allow_downgrade,
-        host_key=host_key,
-    )
+    try:
+        judgement = judge(
+            artifact.evidence,
+            policy,
+            check,
+            now=now,
+            marks=marks,
+            allow_downgrade=allow_downgrade,
+            host_key=host_key,
+        )
+    except TrustError as e:
+        if skip is None:
+            raise
+        judgement = Judgement(origin=artifact.origin, scope=None, accepted=False, reason=str(e))
     warnings: tuple[str, ...] = ()
     if not judgement.accepted:
         if skip is None and not _only_warns(policy, judgement):

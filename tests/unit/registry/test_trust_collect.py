@@ -249,7 +249,7 @@ class TestJunk:
     def test_an_oversized_manifest(self) -> None:
         repository = repository_with(PACKAGE)
         layer = signature_writer.legacy_layer(b"{}", b"x")
-        notes = {"a": "x" * LIMITS.signature_manifest}
+        notes = {f"a{i}": "x" * (LIMITS.signature_manifest // 32) for i in range(33)}
         repository.push(layer, io.BytesIO(b"{}"))
         repository.put(
             signature_writer.legacy_manifest((layer,), notes), legacy_tag(SUBJECT.digest)

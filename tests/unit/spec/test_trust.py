@@ -11,7 +11,7 @@ import pytest
 from bpfpack.registry.trust.collect import collect
 from bpfpack.spec.descriptor import Platform
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import TrustError
+from bpfpack.spec.errors import ContentError, TrustError
 from bpfpack.spec.manifest import build_index
 from bpfpack.spec.origin import Origin, OriginKind
 from bpfpack.spec.policy import Key, Policy
@@ -179,6 +179,43 @@ class TestRefusedInWords:
         )
         assert "cannot be used" in str(refused(signed_artifact(), policy))
 
+    def test_a_bare_name_says_how_it_could_run(self) -> None:
+        bare = Reference.parse("opensnoop:latest")
+        origin = Origin(kind="store", reference=bare, location="opensnoop:latest")
+        for places in (signed_artifact().places, ()):
+            error = refused(replace(signed_artifact(), origin=origin, places=places), ALICE)
+            assert "use the full name" in str(error.hint)
+
+    @pytest.mark.parametrize(
+        ("origin", "hint"),
+        [
+            (
+                origin_of(),
+                "its owner signs it: bpfpack sign ghcr.io/x/opensnoop:1.0; then here: "
+                "bpfpack trust add ghcr.io/x --key x.pub",
+            ),
+            (
+                origin_of(Reference.parse("h.io/opensnoop:1")),
+                "its owner signs it: bpfpack sign "
+                "h.io/opensnoop:1; then here: bpfpack trust add h.io/opensnoop --key x.pub",
+            ),
+            (
+                Origin(kind="file", reference=None, location="/tmp/x.tar"),
+                "its owner signs it "
+                "before saving it; then here: bpfpack trust add file: --key x.pub",
+            ),
+            (
+                Origin(kind="https", reference=None, location="https://h.io/r/x.tar?y"),
+                "its owner signs it before saving it; then here: "
+                "bpfpack trust add https://h.io/r --key x.pub",
+            ),
+            (Origin(kind="source", reference=None, location="/home/u/x.bpf.c"), None),
+        ],
+    )
+    def test_unsigned_says_what_to_type(self, origin: Origin, hint: str | None) -> None:
+        error = refused(replace(signed_artifact(), origin=origin, places=()), Policy())
+        assert error.hint == hint
+
 
 class TestTimes:
     def test_expired_at_the_very_moment(self) -> None:
@@ -269,7 +306,7 @@ class TestHostKey:
     def test_a_scope_that_covers_it_must_list_the_host(self) -> None:
         (artifact,) = self.artifact(origin_of())
         error = refused(artifact, ALICE, host_key=self.PEM)
-        assert "built on this host, which the rule ghcr.io/x does not list" in str(error)
+        assert "is of this host, which the rule ghcr.io/x does not list" in str(error)
         keys = [{"host": True}]
         listed = Policy.from_dict({"version": 1, "scopes": {"ghcr.io/x": {"keys": keys}}})
         admitted(artifact, listed, host_key=self.PEM)  # type: ignore[arg-type]
@@ -350,6 +387,21 @@ class TestWarnAndSkip:
         assert verified.policy == "--insecure-skip-verify"
         assert verified.mark is None
         assert verified.warnings
+
+    def test_skipping_also_skips_what_cannot_be_judged(self) -> None:
+        class Unreadable:
+            def newest(self, repository: str, tag: str) -> Mark | None:
+                raise TrustError(f"cannot tell what was accepted of {repository}:{tag}")
+
+        refused(signed_artifact(), ALICE, marks=Unreadable())
+        skip = InsecureSkip(reason="--insecure-skip-verify")
+        verified = admitted(signed_artifact(), ALICE, marks=Unreadable(), skip=skip)
+        assert "cannot tell" in verified.warnings[0]
+
+    def test_skipping_never_takes_other_bytes(self) -> None:
+        skip = InsecureSkip(reason="--insecure-skip-verify")
+        with pytest.raises(ContentError):
+            admitted(replace(signed_artifact(), object=b"evil"), ALICE, skip=skip)
 
     def test_judge_tells_scope_verdicts_and_the_next_step(self) -> None:
         artifact = signed_artifact("mallory")

@@ -5,16 +5,18 @@ the store, so that a copied store, an archive or a registry cannot claim "built 
 """
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bpfpack.registry.owned import OwnedDir
-from bpfpack.registry.trust import keys
 from bpfpack.registry.trust.check import CryptographyCheck
 from bpfpack.registry.trust.keyfiles import find_private
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError, StoreError, TrustError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.signature import Candidate, SignaturePlace, host_statement
+
+if TYPE_CHECKING:
+    from bpfpack.registry.trust.keys import PrivateKey
 
 _KEY: Final = "host.key"
 _PUBLIC: Final = "host.pub"
@@ -82,8 +84,10 @@ class HostKey:
             with built:
                 return built.read(_record(digest), _RECORD)
 
-    def _key(self, directory: OwnedDir) -> keys.PrivateKey:
+    def _key(self, directory: OwnedDir) -> "PrivateKey":
         """Return the key, made on first use; two processes make one."""
+        from bpfpack.registry.trust import keys  # `run` reads only the public half
+
         with directory.locked("host.lock", exclusive=True):
             data = find_private(directory, _KEY)
             key = keys.import_key(data) if data is not None else keys.generate()
