@@ -314,6 +314,14 @@ class Output:
             raise SpecError("a histogram, and nothing else, has a scale", path=("scale",))
         if (self.scale == "linear") != (self.step is not None):
             raise SpecError("a linear scale, and nothing else, has a step", path=("step",))
+        for key, value, kinds in (
+            ("discriminator", self.discriminator, ("events",)),
+            ("slots", self.slots, ("histogram",)),
+            ("sort", self.sort, ("table",)),
+            ("intervalMs", self.interval_ms, ("histogram", "table")),
+        ):
+            if value is not None and self.kind not in kinds:
+                raise SpecError(f"means nothing for {self.kind}", path=(key,))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, absent members left out."""
