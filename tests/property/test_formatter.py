@@ -47,7 +47,7 @@ def _fields(draw: st.DrawFn, offset: int, index: int) -> Field:
     elif base == "pointer":
         size = 8
     elif base == "bytes":
-        more["format"] = {4: "ipv4", 16: "ipv6"}.get(size, "bytes")
+        more["format"] = {4: "ipv4", 16: "ipv6"}.get(size, "hex")
     elif base == "string":
         size = draw(st.integers(1, 12))
     if not more.get("bits"):

@@ -76,6 +76,8 @@ def fit(text: str, columns: int) -> str:
     """
     if width(text) <= columns:
         return text
+    if text.isascii():
+        return text[: max(columns - 1, 0)] + "…"[:columns]
     used = 0
     for i, c in enumerate(text):
         used += _columns(c)

@@ -29,17 +29,21 @@ class Columns:
         """The line of titles."""
         return self.line(self._titles)
 
-    def widen(self, cells: Sequence[str]) -> None:
-        """Make room for a row that comes later."""
-        for i, cell in enumerate(cells):
-            self._widths[i] = max(self._widths[i], min(width(cell), _WIDEST))
+    def widen(self, cells: Sequence[str]) -> list[int]:
+        """Make room for a row, now or later; return how wide its cells are."""
+        sizes = [width(cell) for cell in cells]
+        self._widths = [
+            room if size <= room else max(room, min(size, _WIDEST))
+            for size, room in zip(sizes, self._widths, strict=True)
+        ]
+        return sizes
 
     def line(self, cells: Sequence[str]) -> str:
         """One aligned line, without its newline."""
-        self.widen(cells)
-        padded = []
-        for cell, room, right in zip(cells, self._widths, self._right, strict=True):
-            space = " " * (room - width(cell))
-            padded.append(space + cell if right else cell + space)
+        sizes = self.widen(cells)
+        padded = [
+            " " * (room - size) + cell if right else cell + " " * (room - size)
+            for cell, size, room, right in zip(cells, sizes, self._widths, self._right, strict=True)
+        ]
         text = " ".join(padded).rstrip(" ")
         return text if self._terminal is None else fit(text, self._terminal)
