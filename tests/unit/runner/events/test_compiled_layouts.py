@@ -59,4 +59,4 @@ def test_what_the_compiler_laid_out_is_read_back(clang: str, target: str) -> Non
         (line,) = shown("json", layout, variable.initial[:length])
         for key, value in json.loads(line).items():
             if isinstance(value, int | bool):
-                assert value == SHOWN[key]
+                assert value == expected[key]
