@@ -20,6 +20,8 @@ from tests.kit.records import batch, field, layout, output
 class Endless:
     """A source that always has ``count`` records, until it is detached; 0: never any."""
 
+    counted = True
+
     def __init__(self, count: int) -> None:
         self.fd = os.eventfd(1 if count else 0, os.EFD_NONBLOCK)
         self._count, self._number = count, 0

@@ -28,6 +28,8 @@ class RingBufferSource:
     ``fill`` is how full the ring was when the drain began.
     """
 
+    counted: Final = False
+
     def __init__(self, ring: Map, *, capacity: int = _CAPACITY) -> None:
         self._filling = Filling(capacity)
         self._size = ring.max_entries
@@ -78,6 +80,8 @@ class PerfBufferSource:
     and keeps no note of that.  ``lost`` of a batch is what the kernel announced since the
     one before; it announces a loss with the next record that finds room.
     """
+
+    counted: Final = True
 
     def __init__(self, array: Map, *, pages: int = _PERF_PAGES, capacity: int = _CAPACITY) -> None:
         self._filling = Filling(capacity)

@@ -51,6 +51,8 @@ class LossCounter:
 class CountedSource:
     """A source whose batches say exactly how many records were lost before them."""
 
+    counted: Final = True
+
     def __init__(self, source: Source, counter: LossCounter) -> None:
         self._source, self._counter, self._told = source, counter, 0
 

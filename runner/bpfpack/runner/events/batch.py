@@ -30,6 +30,11 @@ class Source(Protocol):
         """The descriptor to wait on; it stays the same."""
         ...
 
+    @property
+    def counted(self) -> bool:
+        """Whether ``lost`` of its batches is exact; no batch then means no loss."""
+        ...
+
     def drain(self, max_records: int) -> Batch | None:
         """Take at most ``max_records`` records without waiting; None when there is nothing."""
         ...

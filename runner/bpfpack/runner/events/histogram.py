@@ -10,8 +10,8 @@ is not empty, and bars.  *json*: one line for each sample,
 "count":..}]}]}`` with the slots that are not empty; ``value`` are the members beside the slots,
 absent when there are none.  *csv*: a line for each slot that is not empty.
 
-A sampler with ``differences`` shows what was added since the sample before: the map is never
-emptied, so that other readers and a crash lose nothing.
+With an interval a sample shows what was added since the one before: the map is never emptied,
+so that other readers and a crash lose nothing.
 """
 
 import time
@@ -52,7 +52,6 @@ class HistogramSampler:
         output: MapOutput,
         elements: Elements,
         *,
-        differences: bool = False,
         terminal: Terminal | None = None,
         clock: WallClock | None = None,
         now: Callable[[], int] = time.time_ns,
@@ -66,7 +65,7 @@ class HistogramSampler:
             (i, c) for i, c in enumerate(self._entries.value.columns) if i != self._place
         ]
         self._beside = JsonRow([column for _, column in self._others])
-        self._before: dict[bytes, list[int]] | None = {} if differences else None
+        self._before: dict[bytes, list[int]] | None = None if said.interval_ms is None else {}
         self._terminal, self._now = terminal, now
         self._single = elements.max_entries == 1
         self._samples = 0

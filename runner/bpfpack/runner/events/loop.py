@@ -66,7 +66,7 @@ class Result:
     ``events`` are the records taken (samples, when there is no stream), ``lost`` those that
     never came: exact, or None where nobody could count them.  ``dropped`` lines (bytes, for
     raw output) were formatted but not taken by the reader.  ``fill`` is the largest share
-    of a kernel buffer seen in use.
+    of a kernel buffer seen in use.  ``sampled`` says that there was no stream, only maps.
     """
 
     reason: Reason
@@ -74,6 +74,7 @@ class Result:
     lost: int | None
     dropped: int
     fill: float | None = None
+    sampled: bool = False
 
     def summary(self) -> str:
         """One line for stderr.
@@ -83,16 +84,20 @@ class Result:
         >>> Result(reason="sigint", events=1, lost=0, dropped=2).summary()
         '1 event, 0 lost, 2 not written: the reader had stopped'
         """
-        parts = [f"{self.events} event{'' if self.events == 1 else 's'}"]
-        if self.lost is not None:
-            parts.append(f"{self.lost} lost")
-        elif self.fill is not None and self.fill > 0.9:
-            parts.append(f"loss unknown (possible: a buffer was {self.fill:.0%} full)")
-        else:
-            parts.append("loss unknown")
+        noun = "sample" if self.sampled else "event"
+        parts = [f"{self.events} {noun}{'' if self.events == 1 else 's'}"]
+        if not self.sampled:
+            parts.append(self._loss())
         if self.dropped:
             parts.append(f"{self.dropped} not written: the reader had stopped")
         return ", ".join(parts)
+
+    def _loss(self) -> str:
+        if self.lost is not None:
+            return f"{self.lost} lost"
+        if self.fill is not None and self.fill > 0.9:
+            return f"loss unknown (possible: a buffer was {self.fill:.0%} full)"
+        return "loss unknown"
 
 
 class Loop:
@@ -121,7 +126,6 @@ class Loop:
         self._events = 0
         self._discarded = 0
         self._lost = 0
-        self._all_counted = True
         self._fill: float | None = None
         self._shown: Formatter | None = None
 
@@ -141,9 +145,10 @@ class Loop:
         return Result(
             reason=reason,
             events=self._events,
-            lost=self._lost if self._all_counted else None,
+            lost=self._lost if all(s.source.counted for s in self._streams) else None,
             dropped=self._sink.dropped + self._discarded,
             fill=self._fill,
+            sampled=not self._streams,
         )
 
     def _register(self, waiting: select.epoll) -> None:
@@ -211,10 +216,7 @@ class Loop:
 
     def _account(self, batch: Batch) -> None:
         self._events += len(batch.records)
-        if batch.lost is None:
-            self._all_counted = False
-        else:
-            self._lost += batch.lost
+        self._lost += batch.lost or 0
         if batch.fill is not None:
             self._fill = max(batch.fill, self._fill or 0.0)
 

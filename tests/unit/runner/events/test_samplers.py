@@ -264,7 +264,8 @@ def test_slots_of_cpus_are_added_up() -> None:
 
 def test_differences_are_of_snapshots_and_survive_a_key_that_comes_back() -> None:
     elements = Elements()
-    sampler = _histogram("json", elements, differences=True)
+    every = {"scale": "log2", "slots": "slots", "interval_ms": 1000}
+    sampler = _histogram("json", elements, said=every)
 
     def counts() -> list[tuple[int, int]]:
         text = sampler.sample()
