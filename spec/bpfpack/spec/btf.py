@@ -311,15 +311,10 @@ class Btf:
 
     def string(self, offset: int) -> str:
         """Return the string at ``offset`` of the string section."""
-        end = self._names.find(b"\0", offset, offset + LIMITS.btf_name + 1)
-        if end < 0:
-            if len(self._names) - offset > LIMITS.btf_name:
-                raise LimitExceeded(f"name longer than {LIMITS.btf_name} bytes", path=(".BTF",))
-            raise SpecError("name outside the strings", path=(".BTF",))
         try:
-            return self._names[offset:end].decode()
-        except UnicodeDecodeError as e:
-            raise SpecError("name is not UTF-8", path=(".BTF",)) from e
+            return _text(self._names, offset)
+        except SpecError as e:
+            raise e.inside(".BTF") from e
 
     def spelling(self, type_id: int) -> str:
         """Return the type as C spells it, "struct event *" or "char[16]"."""
@@ -333,6 +328,18 @@ class Btf:
             return _DECODERS[self._kinds[type_id]](record)
         except SpecError as e:
             raise e.inside(f"type {type_id}").inside(".BTF") from e
+
+
+def _text(names: bytes, offset: int) -> str:
+    end = names.find(b"\0", offset, offset + LIMITS.btf_name + 1)
+    if end < 0:
+        if len(names) - offset > LIMITS.btf_name:
+            raise LimitExceeded(f"name longer than {LIMITS.btf_name} bytes")
+        raise SpecError("name outside the strings")
+    try:
+        return names[offset:end].decode()
+    except UnicodeDecodeError as e:
+        raise SpecError("name is not UTF-8") from e
 
 
 def _scan(data: bytes, span: tuple[int, int], prefix: str) -> tuple[list[int], bytes]:
@@ -430,7 +437,7 @@ class _Record(NamedTuple):
 
     def string(self, offset: int) -> str:
         """Return a name, within what all names together may take."""
-        text = self.btf.string(offset)
+        text = _text(self.btf._names, offset)
         self.btf._names_left -= len(text)
         if self.btf._names_left < 0:
             raise LimitExceeded(f"names take more than {LIMITS.btf_names} bytes")
