@@ -160,7 +160,8 @@ class HistogramSampler:
         """The members of key and value that say whose histogram it is."""
         named = [] if self._single else [*zip(self._entries.key.columns, entry.key, strict=True)]
         named += [(column, entry.value[i]) for i, column in self._others]
-        said = [f"{printable(c.field.title)}={c.text(raw)}" for c, raw in named if raw is not None]
+        texts = [(c.field.title, "" if raw is None else c.text(raw)) for c, raw in named]
+        said = [f"{printable(title)}={text}" for title, text in texts if text]
         return ["", " ".join(said)] if said else []
 
     def _bars(self, counts: Sequence[int]) -> list[str]:
