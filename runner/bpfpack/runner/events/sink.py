@@ -6,6 +6,7 @@ also watches a wake-up descriptor.  To a pipe, whole lines go out in pieces of a
 PIPE_BUF bytes, which the kernel writes completely or not at all (pipe(7)).
 """
 
+import errno
 import fcntl
 import os
 import select
@@ -117,7 +118,7 @@ class Sink:
                 self.closed = True
             except OSError as e:
                 # EIO: the terminal behind us has been closed.
-                if e.errno != 5 or not self.terminal:
+                if e.errno != errno.EIO or not self.terminal:
                     raise
                 self.closed = True
         if self.closed or not self.waiting:

@@ -155,15 +155,15 @@ def _showing(field: Field, clock: WallClock) -> _Showing:
             return None, size_text, 9, True
         case "errno":
             signed = field.signed
-            return None, lambda n: _errno_text(n, signed=signed), 12, False
+            return None, lambda n: _errno_text(n, signed=signed), 8, False
         case "signal":
             return lambda n: names.signal_name(n) or n, None, 10, False
         case "syscall":
             return lambda n: names.syscall_name(n) or n, None, 18, False
         case "user":
-            return None, lambda n: printable(names.user_name(n) or str(n)), 10, False
+            return None, lambda n: printable(names.user_name(n) or str(n)), 8, False
         case "group":
-            return None, lambda n: printable(names.group_name(n) or str(n)), 10, False
+            return None, lambda n: printable(names.group_name(n) or str(n)), 8, False
         case "port" | "pid":
             return None, None, 5 if field.format == "port" else 7, True
     return (*_plain(field), digits, field.base != "bool")

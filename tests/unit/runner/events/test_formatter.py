@@ -37,7 +37,7 @@ def test_an_event_in_each_format() -> None:
     record = _open(42, -2, b"sh", b"/etc/x")
     assert shown("json", OPEN, record) == ['{"pid":42,"ret":-2,"comm":"sh","fname":"/etc/x"}']
     assert shown("csv", OPEN, record) == ["42,-2,sh,/etc/x"]
-    assert shown("table", OPEN, record) == ["     42 ENOENT       sh      /etc/x"]
+    assert shown("table", OPEN, record) == ["     42 ENOENT   sh      /etc/x"]
     assert make_formatter("raw", output(OPEN)).format(batch(record, record)) == record * 2
 
 
@@ -47,7 +47,7 @@ def test_headers() -> None:
         "json": None,
         "raw": None,
         "csv": b"pid,ret,comm,fname\n",
-        "table": b"    PID RET          COMM    FILE\n",
+        "table": b"    PID RET      COMM    FILE\n",
     }
 
 
