@@ -26,7 +26,7 @@ from bpfpack.spec.errors import (
     UsageError,
 )
 from bpfpack.spec.limits import LIMITS
-from bpfpack.spec.manifest import Manifest, build_index, build_manifest
+from bpfpack.spec.manifest import Index, Manifest, build_index, build_manifest
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace, fallback_tag, legacy_tag
 from tests.kit.packages import fill
@@ -312,6 +312,35 @@ class TestAttach:
         sign_into(racing, SUBJECT, "alice")
         for name in ("alice", "bob"):
             places = collect(racing, SUBJECT)[2:]
+            admitted(artifact_of(PACKAGE, places), policy_for("ghcr.io", name))
+
+    def test_where_tags_have_conditions_nothing_is_overwritten(self) -> None:
+        """The other signer writes between our reading and our writing: we read again."""
+        repository, tag = repository_with(PACKAGE), legacy_tag(SUBJECT.digest)
+        sign_into(repository, SUBJECT, "carol")
+        writers = ["bob"]
+
+        class Conditional(MemoryRepository):
+            def tagged(self, name: str) -> tuple[Manifest | Index, str | None]:
+                found = self.resolve(name)
+                return found, str(found.descriptor.digest)
+
+            def replace(self, manifest: Manifest | Index, name: str, mark: str | None) -> None:
+                if writers:
+                    sign_into(repository, SUBJECT, writers.pop())
+                if mark != str(self.names[name]):
+                    raise TransportError("someone else was first", status=412)
+                super().put(manifest, name)
+
+        guarded = Conditional(
+            blobs=repository.blobs, manifests=repository.manifests, names=repository.names
+        )
+        sign_into(guarded, SUBJECT, "alice")
+        held = guarded.resolve(tag)
+        assert isinstance(held, Manifest)
+        assert len(held.layers) == 3
+        places = collect(guarded, SUBJECT)[2:]
+        for name in ("alice", "bob", "carol"):
             admitted(artifact_of(PACKAGE, places), policy_for("ghcr.io", name))
 
     def test_always_losing_the_race_is_an_error(self) -> None:

@@ -311,8 +311,8 @@ class RemoteRepository:
         answer = self._client.ask(self._endpoint.manifest(tag))
         return read_manifest(answer, tag), answer.head.headers.get("etag")
 
-    def replace(self, manifest: Index, tag: str, if_match: str | None) -> None:
-        """Point a tag at an index, if it still has the entity tag."""
+    def replace(self, manifest: Manifest | Index, tag: str, if_match: str | None) -> None:
+        """Point a tag at ``manifest``, if it still has the entity tag."""
         answer = self._client.ask(self._endpoint.put_manifest(manifest, tag, if_match))
         check_digest(answer, manifest.raw)
 
