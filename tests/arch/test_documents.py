@@ -1,0 +1,48 @@
+"""What the documents promise is what the code does."""
+
+import re
+from pathlib import Path
+
+from bpfpack.cli._exit import Exit
+from bpfpack.cli.app import COMMANDS
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def test_readme_lists_every_exit_code() -> None:
+    table = re.findall(r"^\| (\d+) \| ", (REPO / "README.md").read_text(), re.MULTILINE)
+    assert [int(code) for code in table] == sorted(int(code) for code in Exit)
+
+
+def test_links_lead_somewhere() -> None:
+    for document in [*REPO.glob("*.md"), *REPO.glob("docs/**/*.md"), *REPO.glob("examples/*/*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            if not target.startswith("http"):
+                assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_readme_commands_exist() -> None:
+    used = set(re.findall(r"^\$ (?:sudo )?bpfpack ([a-z]+)", (REPO / "README.md").read_text(), re.M))
+    assert used and used <= set(COMMANDS)
+
+
+def test_decisions_are_numbered_without_gaps() -> None:
+    numbers = sorted(int(path.name[:4]) for path in (REPO / "docs/adr").glob("[0-9]*.md"))
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_every_dependency_has_its_reason() -> None:
+    import tomllib
+
+    declared = tomllib.loads((REPO / "pyproject.toml").read_text())["project"]["dependencies"]
+    reasons = (REPO / "docs/adr/0004-dependencies.md").read_text().lower()
+    for requirement in declared:
+        name = re.split(r"[<>=\[]", requirement)[0]
+        assert f"| {name} |" in reasons, name
+
+
+def test_every_example_has_what_a_reader_needs() -> None:
+    for example in (REPO / "examples").iterdir():
+        if example.is_dir() and example.name != "__pycache__":
+            for name in (f"{example.name}.bpf.c", "README.md", f"test_{example.name}.py"):
+                assert (example / name).is_file(), f"{example.name}/{name}"
