@@ -7,6 +7,7 @@ since whoever can damage the file could otherwise bring an old release back.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +16,7 @@ from bpfpack.spec import fields, strictjson
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError, StoreError, TrustError
 from bpfpack.spec.judgement import Mark
+from bpfpack.spec.policy import fold_host
 from bpfpack.spec.signature import format_time, parse_time
 
 _DIRECTORY: Final = "marks"
@@ -30,11 +32,13 @@ class MarkFiles:
 
     def newest(self, repository: str, tag: str) -> Mark | None:
         """Return the mark, or None when nothing was accepted yet; raises TrustError."""
+        repository = fold_host(repository)
         with _refusing(repository), self._find(repository) as directory:
             return _read(directory, repository, tag) if directory else None
 
     def record(self, mark: Mark) -> None:
         """Raise the mark, never lower it; durable on return.  Raises TrustError."""
+        mark = replace(mark, repository=fold_host(mark.repository))
         with (
             _refusing(mark.repository),
             OwnedDir.open(self._state, create=True) as state,
@@ -48,6 +52,7 @@ class MarkFiles:
 
     def tags(self, repository: str) -> tuple[str, ...]:
         """Return the tags of a repository that have a mark, sorted; raises TrustError."""
+        repository = fold_host(repository)
         with _refusing(repository), self._find(repository) as directory:
             found = [
                 _parse(data).tag
