@@ -259,6 +259,17 @@ def test_a_cached_token_that_is_refused_is_replaced_once() -> None:
     assert t.issued == ["t0", "t1"]
 
 
+def test_a_refused_token_of_more_actions_is_not_tried_again() -> None:
+    t = TokenWorld()
+    both = frozenset({Scope("x", frozenset({"pull", "push"}))})
+    t.ask(scopes=both)
+    t.revoked.add("t0")
+    t.ask()
+    t.ask()
+    sent = [r.headers.get("Authorization") for r in t.world.to(HOST)]
+    assert sent == [None, "Bearer t0", "Bearer t0", "Bearer t1", "Bearer t1"]
+
+
 def test_a_fresh_token_that_is_refused_ends_the_call() -> None:
     t = TokenWorld()
     t.revoked |= {"t0", "t1", "t2"}
@@ -292,7 +303,16 @@ def test_the_server_does_not_choose_what_a_token_is_good_for() -> None:
     t = TokenWorld(credential=USER)
     t.challenge = BEARER.replace("repository:x:pull", "repository:secret/other:pull,push")
     t.ask()
-    assert "secret" not in t.world.to("https://auth.r.example")[0].url
+    (asked,) = t.world.to("https://auth.r.example")
+    assert asked.url.endswith("/token?service=r&scope=repository%3Ax%3Apull")
+
+
+def test_a_registry_that_wants_more_for_the_same_repository_gets_it() -> None:
+    t = TokenWorld(credential=USER)
+    t.challenge = BEARER.replace("repository:x:pull", "repository:x:pull,*,nonsense")
+    t.ask()
+    (asked,) = t.world.to("https://auth.r.example")
+    assert asked.url.endswith("scope=repository%3Ax%3A%2A%2Cpull")
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,6 @@ def test_an_identity_token_from_a_helper(tmp_path: Path) -> None:
         "echo nonsense",
         "echo '[]'",
         "echo '{\"Username\":7}'",
-        "cat /dev/zero",
         "kill -9 $$",
     ],
 )
@@ -203,6 +202,12 @@ def test_a_helper_that_fails_leaves_the_entries_of_the_file(tmp_path: Path, scri
     helper(tmp_path, "keys", script)
     store = home(tmp_path, {"credsStore": "keys", "auths": {"r.io": auth()}})
     assert store.get("r.io") == USER
+
+
+def test_a_helper_that_prints_without_end_is_ended(tmp_path: Path) -> None:
+    helper(tmp_path, "keys", "exec cat /dev/zero")
+    with pytest.raises(StoreError, match="too much"):
+        helpers.get("keys", "r.io", {"PATH": f"{tmp_path}/bin:/usr/bin:/bin"})
 
 
 def test_a_helper_that_never_answers_is_ended(

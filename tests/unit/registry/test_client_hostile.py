@@ -626,7 +626,7 @@ class ChunkServer:
         opened = {"Location": "/up?n=0", "OCI-Chunk-Min-Length": str(least)}
         registry.on("POST", "/v2/x/blobs/uploads/", Reply(status=202, headers=opened))
         registry.on("PUT", "/up", self._finish)
-        registry.on("PATCH", "/up", self._take)
+        registry.on("PATCH", "/up", self.take)
         registry.on("GET", "/up", lambda _seen: self._here(204))
         registry.on("DELETE", "/up", Reply(status=204))
 
@@ -634,7 +634,7 @@ class ChunkServer:
         held = {"Location": f"/up?n={len(self.data)}", "Range": f"0-{max(len(self.data) - 1, 0)}"}
         return Reply(status=status, headers=held)
 
-    def _take(self, seen: Seen) -> Reply:
+    def take(self, seen: Seen) -> Reply:
         self.spans.append(seen.headers["content-range"])
         if self.fail:
             return self.fail.pop(0)
@@ -665,6 +665,23 @@ def test_a_chunk_that_failed_goes_on_where_the_registry_is(registry: Listener) -
         client.repository(registry.host, "x").push(WANT, io.BytesIO(BLOB))
     assert bytes(server.data) == BLOB
     assert len(registry.requests("GET", "/up")) == 2
+
+
+def test_a_chunk_that_came_half_goes_on_in_its_middle(registry: Listener) -> None:
+    server = ChunkServer(registry, least=0)
+
+    def half(seen: Seen) -> Reply:
+        if len(server.spans) == 1:
+            server.spans.append(seen.headers["content-range"])
+            server.data += seen.body[:1000]
+            return Reply(status=503)
+        return server.take(seen)
+
+    registry.on("PATCH", "/up", half)
+    with RegistryClient(Settings(chunk=600_000), lookup=lambda *_: None) as client:
+        client.repository(registry.host, "x").push(WANT, io.BytesIO(BLOB))
+    assert server.spans == ["0-599999", "600000-1048575", "601000-1048575"]
+    assert bytes(server.data) == BLOB
 
 
 def test_a_registry_that_claims_what_was_not_sent_is_given_up(registry: Listener) -> None:

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from bpfpack.spec.value import valuetype
 
 _WORD: Final = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _PARAMETER: Final = re.compile(rf'\s*({_WORD})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_WORD}))\s*')
@@ -14,7 +15,7 @@ _ESCAPE: Final = re.compile(r"\\(.)")
 _LONGEST: Final = 8192
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Challenge:
     """One way in that the server offers; ``scheme`` and parameter names are lower case."""
 

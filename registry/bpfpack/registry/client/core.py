@@ -294,8 +294,7 @@ class Core:
     ) -> float | None:
         """Seconds until the next try, None when there is none."""
         why: Head | Trouble = outcome.trouble if isinstance(outcome, Failed) else outcome.head
-        replayable = call.body is None or call.body.replayable
-        if attempt >= self.settings.attempts or not replayable:
+        if attempt >= self.settings.attempts:
             return None
         if not retry.worth(why, idempotent=call.idempotent):
             return None

@@ -10,7 +10,6 @@ warning; it never hides the others.
 import logging
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +18,14 @@ from bpfpack.registry.client.wire import Credential
 from bpfpack.spec import strictjson
 from bpfpack.spec.errors import BpfpackError, SpecError, StoreError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import valuetype
 
 _log: Final = logging.getLogger(__name__)
 # What docker calls its own hub, in files and to helpers.
 DOCKER_HUB: Final = "https://index.docker.io/v1/"
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class CredentialStore:
     """Reads the files of ``environ`` anew each time; helpers run in that environment."""
 

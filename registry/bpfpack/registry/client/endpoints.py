@@ -1,7 +1,6 @@
 """The calls of one repository (distribution spec 1.1, "Endpoints"), without sending any."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
 
@@ -14,6 +13,7 @@ from bpfpack.spec import mediatypes
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
+from bpfpack.spec.value import valuetype
 
 PAGE: Final = 1000
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
@@ -22,7 +22,7 @@ _PUSH: Final = ("pull", "push")
 _DELETE: Final = ("delete", "pull")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Endpoint:
     """One repository of one registry; ``name`` is what the user calls the registry."""
 

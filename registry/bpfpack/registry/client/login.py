@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,10 @@ from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.wire import Credential
 from bpfpack.spec.errors import Denied, StoreError, UsageError
 from bpfpack.spec.reference import Reference
+from bpfpack.spec.value import valuetype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class LoggedIn:
     """Where a credential went: a file, or the helper that the file names."""
 

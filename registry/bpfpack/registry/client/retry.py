@@ -45,8 +45,8 @@ def retry_after(text: str | None, now: float) -> float | None:
     """
     if text is None:
         return None
-    if _SECONDS.fullmatch(text.strip()):
-        return float(text)
+    if match := _SECONDS.fullmatch(text.strip()):
+        return float(match[0])
     try:
         return max(email.utils.parsedate_to_datetime(text).timestamp() - now, 0.0)
     except (ValueError, OverflowError):

@@ -1,10 +1,11 @@
 """How a client behaves; the defaults are those of the command line."""
 
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from bpfpack.spec.value import field, valuetype
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@valuetype
 class Settings:
     """Times are in seconds.
 

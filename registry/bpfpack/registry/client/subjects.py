@@ -6,7 +6,6 @@ If-Match guards it where the registry knows entity tags.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final, Protocol
 
 from bpfpack.spec.descriptor import Descriptor
@@ -15,6 +14,7 @@ from bpfpack.spec.errors import NotFound, TransportError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_index
 from bpfpack.spec.signature import fallback_tag
+from bpfpack.spec.value import replace
 
 _TRIES: Final = 4
 _PRECONDITION_FAILED: Final = 412

@@ -9,7 +9,6 @@ import io
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bpfpack.registry.client.urls import Origin, with_parameter
@@ -17,6 +16,7 @@ from bpfpack.registry.client.wire import Credential, Request
 from bpfpack.spec import strictjson
 from bpfpack.spec.errors import SpecError, TransportError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import field, valuetype
 
 # "For compatibility with older clients, a token should never be returned with less than 60
 # seconds to live", which is also the default.
@@ -29,7 +29,7 @@ _ACTIONS: Final = frozenset({"pull", "push", "delete", "*"})
 CLIENT_ID: Final = "bpfpack"
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Scope:
     """What a token lets its bearer do with one repository."""
 
@@ -40,7 +40,7 @@ class Scope:
         return f"repository:{self.repository}:{','.join(sorted(self.actions))}"
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Token:
     """A bearer token and when it ends, by the clock of its cache."""
 
@@ -48,7 +48,7 @@ class Token:
     ends: float
 
 
-@dataclass(slots=True)
+@valuetype(frozen=False, kw_only=False)
 class TokenCache:
     """Tokens by registry origin and scopes; none ever serves another origin or repository."""
 
@@ -151,7 +151,7 @@ def basic(credential: Credential) -> str:
     return f"Basic {base64.b64encode(pair).decode()}"
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class BytesBody:
     """A small body at hand."""
 

@@ -2,13 +2,13 @@
 
 import ipaddress
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from bpfpack.registry.redact import redact_url
 from bpfpack.spec.errors import TransportError
 from bpfpack.spec.safetext import printable
+from bpfpack.spec.value import valuetype
 
 _PORTS: Final = {"http": 80, "https": 443}
 # RFC 3986: what a URL may hold at all.  Anything else would be altered on its way out.
@@ -16,7 +16,7 @@ _LEGAL: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _LONGEST: Final = 16384
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Origin:
     """Scheme, host and port: what credentials are bound to (RFC 6454)."""
 

@@ -6,15 +6,15 @@ An `Exchange` is a generator: it yields an `Action`, is sent the `Outcome`, and 
 
 import base64
 from collections.abc import Generator, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, Self, TypeAlias
 
 from bpfpack.spec.bounded import Readable
 from bpfpack.spec.errors import SpecError
+from bpfpack.spec.value import field, valuetype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Credential:
     """What a registry knows a user by.
 
@@ -70,7 +70,7 @@ class Body(Protocol):
     def open(self) -> Readable: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Request:
     """One HTTP request; the URL goes out as it is."""
 
@@ -80,7 +80,7 @@ class Request:
     body: Body | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Head:
     """The beginning of a response; its body is still to come."""
 
@@ -99,7 +99,7 @@ class Trouble(Enum):
     BROKEN = "the connection broke"
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Failed:
     """No response, or not all of its body."""
 
@@ -110,7 +110,7 @@ class Failed:
         return f"{self.trouble.value} ({self.detail})" if self.detail else self.trouble.value
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Send:
     """Send a request, following nothing; the outcome is a Head or Failed.
 
@@ -122,7 +122,7 @@ class Send:
     timeout: float
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Read:
     """Read the open response's body; the outcome is at most ``limit`` bytes, or Failed.
 
@@ -133,14 +133,14 @@ class Read:
     timeout: float
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Wait:
     """Do nothing for so many seconds; the outcome is None."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Ask:
     """Look up the user's credential for a registry; the outcome is a Credential or None."""
 
@@ -148,7 +148,7 @@ class Ask:
     repository: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Answer:
     """The response that was wanted; ``body`` is None when it is still to be streamed."""
 
