@@ -9,12 +9,12 @@ Unknown fields are refused: a runner never guesses what a newer field would forb
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 from bpfpack.spec import fields, strictjson
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import field, valuetype
 
 Format = Literal[
     "dec",
@@ -57,7 +57,7 @@ _VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,127}")
 Value = bool | int | float | str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class FieldDisplay:
     """How one member of an event, key or value is shown; everything may be absent.
 
@@ -101,7 +101,7 @@ class FieldDisplay:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Program:
     """One program of the object; of an ``alternative`` group one member is enough."""
 
@@ -134,7 +134,7 @@ class Program:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Map:
     """One map of the object; sizes in bytes."""
 
@@ -167,7 +167,7 @@ class Map:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Param:
     """A global that ``run`` sets: ``global`` is its C name, ``option`` its option.
 
@@ -192,9 +192,6 @@ class Param:
         fields.only(
             data, "global", "option", "type", "short", "help", "default", "choices", "unit", "role"
         )
-        choices = fields.mapping(data, "choices")
-        with fields.inside("choices"):
-            named = {k: fields.integer(choices, k, low=-(2**63), high=2**64 - 1) for k in choices}
         option = _matching(data, "option", _OPTION, "an option name: a-z, 0-9 and single dashes")
         if option is None:
             raise SpecError("missing", path=("option",))
@@ -208,7 +205,7 @@ class Param:
             short=short,
             help=_text(data, "help", most=1024),
             default=_default(data),
-            choices=named,
+            choices=fields.nested(data, "choices", _choices),
             unit=_text(data, "unit", most=32),
             role=_choice(data, "role", ROLES),
         )
@@ -230,7 +227,7 @@ class Param:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class EventType:
     """A type that an output carries; ``when`` is its value of the discriminator."""
 
@@ -251,7 +248,7 @@ class EventType:
         return _present(type=self.type, when=self.when)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Output:
     """What one map shows.
 
@@ -340,7 +337,7 @@ class Output:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Requirements:
     """What the host must have; ``architectures`` empty means any of the byte order."""
 
@@ -368,7 +365,7 @@ class Requirements:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Config:
     """Everything said about a package; ``fields`` maps a type's name to member displays."""
 
@@ -399,8 +396,6 @@ class Config:
                 "the package was made for a newer bpfpack"
             )
         fields.only(data, *_TOP_LEVEL)
-        with fields.inside("requirements"):
-            requirements = Requirements.from_dict(fields.mapping(data, "requirements"))
         found = cls(
             name=check_name(fields.string(data, "name")),
             version=_matching(data, "version", _VERSION, "a version"),
@@ -416,7 +411,7 @@ class Config:
             params=fields.objects(data, "params", most=LIMITS.params, parse=Param.from_dict),
             outputs=fields.objects(data, "outputs", most=LIMITS.maps, parse=Output.from_dict),
             fields=_displays(data),
-            requirements=requirements,
+            requirements=fields.nested(data, "requirements", Requirements.from_dict),
         )
         found._check_unique()
         return found
@@ -494,8 +489,11 @@ def _displays(data: Mapping[str, Any]) -> dict[str, dict[str, FieldDisplay]]:
 def _display(members: Mapping[str, Any], path: str) -> FieldDisplay:
     if not _MEMBER_PATH.fullmatch(path):
         raise SpecError("not a member", path=(path[:80],))
-    with fields.inside(path):
-        return FieldDisplay.from_dict(fields.mapping(members, path))
+    return fields.nested(members, path, FieldDisplay.from_dict)
+
+
+def _choices(data: Mapping[str, Any]) -> dict[str, int]:
+    return {k: fields.integer(data, k, low=-(2**63), high=2**64 - 1) for k in data}
 
 
 def _default(data: Mapping[str, Any]) -> Value | None:

@@ -4,20 +4,20 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bpfpack.spec import fields
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import field, valuetype
 
 _MEDIA_TYPE: Final = re.compile(
     r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Platform:
     """Which machines a child of an index is for."""
 
@@ -43,7 +43,7 @@ class Platform:
         return f"{self.os}/{self.architecture}" + (f"/{self.variant}" if self.variant else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Descriptor:
     """Names content: type, digest, size in bytes.  ``urls`` are never fetched (CVE-2020-15157)."""
 
@@ -135,9 +135,7 @@ def annotations_of(data: Mapping[str, Any]) -> Mapping[str, str]:
 def _platform(data: Mapping[str, Any]) -> Platform | None:
     if "platform" not in data:
         return None
-    platform = fields.mapping(data, "platform")
-    with fields.inside("platform"):
-        return Platform.from_dict(platform)
+    return fields.nested(data, "platform", Platform.from_dict)
 
 
 def _embedded(data: Mapping[str, Any]) -> bytes | None:

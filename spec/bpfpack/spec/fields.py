@@ -67,6 +67,13 @@ def mapping(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     return _typed(data.get(key, {}), key, dict, "an object")
 
 
+def nested(data: Mapping[str, Any], key: str, parse: Callable[[Mapping[str, Any]], T]) -> T:
+    """Return an object parsed by ``parse``, an empty one when absent."""
+    found = mapping(data, key)
+    with inside(key):
+        return parse(found)
+
+
 def string_map(
     data: Mapping[str, Any], key: str, *, most: int, longest: int | None = None
 ) -> Mapping[str, str]:

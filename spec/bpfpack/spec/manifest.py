@@ -6,7 +6,6 @@ index by another are refused (CVE-2021-41190).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bpfpack.spec import fields, mediatypes, strictjson
@@ -14,9 +13,10 @@ from bpfpack.spec.descriptor import Descriptor, Platform, annotations_of, check_
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import field, valuetype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Manifest:
     """One artifact: a config, layers, perhaps a subject that it refers to."""
 
@@ -44,7 +44,7 @@ class Manifest:
         return self.artifact_type or self.config.media_type
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Index:
     """Several manifests under one name."""
 
@@ -156,11 +156,9 @@ def _manifest(data: Mapping[str, Any], media_type: str, raw: bytes) -> Manifest:
     _refuse_other_kind(data, _INDEX_ONLY, "an index")
     fields.required(data, "config")
     fields.required(data, "layers")
-    with fields.inside("config"):
-        config = Descriptor.from_dict(fields.mapping(data, "config"))
     return Manifest(
         media_type=media_type,
-        config=config,
+        config=fields.nested(data, "config", Descriptor.from_dict),
         layers=fields.objects(
             data, "layers", most=LIMITS.index_children, parse=Descriptor.from_dict
         ),
@@ -194,8 +192,7 @@ def _artifact_type(data: Mapping[str, Any]) -> str | None:
 def _subject(data: Mapping[str, Any]) -> Descriptor | None:
     if "subject" not in data:
         return None
-    with fields.inside("subject"):
-        return Descriptor.from_dict(fields.mapping(data, "subject"))
+    return fields.nested(data, "subject", Descriptor.from_dict)
 
 
 def _plain(descriptor: Descriptor) -> Descriptor:

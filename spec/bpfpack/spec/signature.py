@@ -14,7 +14,6 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
@@ -24,6 +23,7 @@ from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.reference import Reference
+from bpfpack.spec.value import field, valuetype
 
 Form = Literal["bundle", "legacy", "host"]
 PlaceName = Literal["referrers", "referrers-tag", "sig-tag", "host"]
@@ -51,7 +51,7 @@ _TIME: Final = re.compile(
 _BASE64: Final = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Candidate:
     """Bytes that somebody may have signed; nothing in them is true yet.
 
@@ -66,7 +66,7 @@ class Candidate:
     hint: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Claims:
     """What a signature says: which content, under which name, from when until when."""
 
@@ -76,7 +76,7 @@ class Claims:
     expires: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class SignaturePlace:
     """One place where a signature can be, and what became of looking there.
 
@@ -140,8 +140,7 @@ def candidate_from_bundle(raw: bytes) -> Candidate:
         raise SpecError("not a Sigstore bundle v0.3", path=("mediaType",))
     hint = _hint(fields.mapping(data, "verificationMaterial"))
     fields.required(data, "dsseEnvelope")
-    with fields.inside("dsseEnvelope"):
-        payload, signature = _envelope(fields.mapping(data, "dsseEnvelope"))
+    payload, signature = fields.nested(data, "dsseEnvelope", _envelope)
     return Candidate(
         form="bundle",
         signed=pae(payload),
@@ -218,8 +217,7 @@ def _envelope(data: Mapping[str, Any]) -> tuple[bytes, bytes]:
     fields.only(data, "payload", "payloadType", "signatures")
     if fields.string(data, "payloadType") != PAYLOAD_TYPE:
         raise SpecError("not an in-toto statement", path=("payloadType",))
-    with fields.inside("payload"):
-        payload = decode_base64(fields.string(data, "payload"))
+    payload = _decoded(data, "payload")
     signatures = fields.objects(
         data, "signatures", most=LIMITS.signature_candidates, parse=_one_signature
     )
@@ -230,16 +228,20 @@ def _envelope(data: Mapping[str, Any]) -> tuple[bytes, bytes]:
 
 def _one_signature(data: Mapping[str, Any]) -> bytes:
     fields.only(data, "sig")
-    with fields.inside("sig"):
-        return decode_base64(fields.string(data, "sig"))
+    return _decoded(data, "sig")
+
+
+def _decoded(data: Mapping[str, Any], key: str) -> bytes:
+    text = fields.string(data, key)
+    with fields.inside(key):
+        return decode_base64(text)
 
 
 def _legacy_claims(payload: bytes, wanted: tuple[Digest, ...]) -> Claims:
     data = strictjson.loads_object(payload, LIMITS.signature_payload)
     fields.only(data, "critical", "optional")
     fields.required(data, "critical")
-    with fields.inside("critical"):
-        digest, reference = _critical(fields.mapping(data, "critical"))
+    digest, reference = fields.nested(data, "critical", _critical)
     if digest not in wanted:
         raise SpecError(f"signs other content: {digest}")
     extra = fields.mapping(data, "optional") if data.get("optional") is not None else {}
@@ -253,12 +255,11 @@ def _critical(data: Mapping[str, Any]) -> tuple[Digest, Reference]:
     fields.only(data, "type", "image", "identity")
     if fields.string(data, "type") != CRITICAL_TYPE:
         raise SpecError("not a signature of an image", path=("type",))
+    image, identity = fields.mapping(data, "image"), fields.mapping(data, "identity")
     with fields.inside("image"):
-        image = fields.mapping(data, "image")
         fields.only(image, "docker-manifest-digest")
         digest = Digest.parse(fields.string(image, "docker-manifest-digest"))
     with fields.inside("identity"):
-        identity = fields.mapping(data, "identity")
         fields.only(identity, "docker-reference")
         reference = Reference.parse(fields.string(identity, "docker-reference"))
     if reference.digest not in (None, digest):
