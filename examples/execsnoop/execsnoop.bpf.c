@@ -21,11 +21,12 @@ struct {
 } events SEC(".maps");
 
 BPFPACK_OUTPUT(events, struct event);
-BPFPACK_PACKAGE(description("Show which programs are started, with their arguments"));
+BPFPACK_PACKAGE(version("1.0"), license("GPL-2.0-only OR BSD-2-Clause"),
+		description("Show which programs are started, with their arguments"));
 
-const volatile pid_t parent BPFPACK_PARAM(short(P), help("only children of this process"));
+const volatile pid_t parent BPFPACK_PARAM(short(P), help("only children of this process")) = 0;
 const volatile int target_uid BPFPACK_PARAM(short(u), help("only this user")) = -1;
-const volatile char name[16] BPFPACK_PARAM(short(n), help("only programs of this name"));
+const volatile char name[16] BPFPACK_PARAM(short(n), help("only programs of this name")) = "";
 
 /* The kernel keeps the arguments one after the other, a NUL behind each. */
 static void read_args(struct task_struct *task, char args[ARGS])

@@ -2,12 +2,13 @@
 
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.kit.exampleruns import attached, events, set_global
+from tests.kit.exampleruns import attached, events, set_global, shown
 from tests.kit.objects import CLANGS
-from tests.kit.sources import example
+from tests.kit.sources import EXAMPLES, example
 
 
 @pytest.mark.parametrize("clang", CLANGS)
@@ -40,3 +41,16 @@ def test_the_name_is_whole(name: str, count: int) -> None:
     with attached(result, **values) as session:
         subprocess.run(["/bin/true"], check=True)
         assert len(events(session, result)) == count
+
+
+@pytest.mark.kernel
+def test_the_command_shows_it(tmp_path: Path) -> None:
+    (event,) = shown(
+        tmp_path / "home",
+        EXAMPLES / "execsnoop",
+        "--parent",
+        str(os.getpid()),
+        run=("--max-events=1",),
+        cause=lambda: subprocess.run(["/bin/true", "x"], check=True),
+    )
+    assert (event["comm"], event["args"]) == ("true", "/bin/true x")

@@ -25,12 +25,13 @@ struct { /* thread to the path that its open() was given */
 } calls SEC(".maps");
 
 BPFPACK_OUTPUT(events, struct event);
-BPFPACK_PACKAGE(description("Show which files are opened, by whom and with what result"));
+BPFPACK_PACKAGE(version("1.0"), license("GPL-2.0-only OR BSD-2-Clause"),
+		description("Show which files are opened, by whom and with what result"));
 
-const volatile pid_t target_pid BPFPACK_PARAM(short(p), role(target-pid), help("only this process"));
+const volatile pid_t target_pid BPFPACK_PARAM(short(p), role(target-pid), help("only this process")) = 0;
 const volatile int target_uid BPFPACK_PARAM(short(u), help("only this user")) = -1;
-const volatile bool failed BPFPACK_PARAM(short(x), help("only calls that failed"));
-const volatile char name[16] BPFPACK_PARAM(short(n), help("only commands of this name"));
+const volatile bool failed BPFPACK_PARAM(short(x), help("only calls that failed")) = false;
+const volatile char name[16] BPFPACK_PARAM(short(n), help("only commands of this name")) = "";
 
 static int enter(const char *path)
 {

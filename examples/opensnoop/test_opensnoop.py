@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from bpfpack.spec.config import EventType
-from tests.kit.exampleruns import attached, events, set_global
+from tests.kit.exampleruns import attached, events, set_global, shown
 from tests.kit.objects import CLANGS
-from tests.kit.sources import example
+from tests.kit.sources import EXAMPLES, example
 
 
 @pytest.mark.parametrize("clang", CLANGS)
@@ -64,3 +64,16 @@ def test_its_options(values: dict[str, int | str], names: list[str], tmp_path: P
             os.open(tmp_path / "missing", os.O_RDONLY)
         seen = [e["path"] for e in events(session, result)]
     assert [Path(p).name for p in seen if p.startswith(str(tmp_path))] == names
+
+
+@pytest.mark.kernel
+def test_the_command_shows_it(tmp_path: Path) -> None:
+    file = tmp_path / "opened"
+    (event,) = shown(
+        tmp_path / "home",
+        EXAMPLES / "opensnoop",
+        f"--pid={os.getpid()}",
+        run=("--max-events=1",),
+        cause=lambda: file.write_text("x"),
+    )
+    assert (event["path"], event["pid"]) == (str(file), os.getpid())

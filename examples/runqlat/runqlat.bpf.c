@@ -23,10 +23,11 @@ struct {
 } latency SEC(".maps");
 
 BPFPACK_HISTOGRAM(latency, log2, unit(us));
-BPFPACK_PACKAGE(description("Show how long threads wait for a processor"));
+BPFPACK_PACKAGE(version("1.0"), license("GPL-2.0-only OR BSD-2-Clause"),
+		description("Show how long threads wait for a processor"));
 
-const volatile pid_t target_pid BPFPACK_PARAM(short(p), help("only this process"));
-const volatile bool by_command BPFPACK_PARAM(short(c), help("one histogram for each command"));
+const volatile pid_t target_pid BPFPACK_PARAM(short(p), help("only this process")) = 0;
+const volatile bool by_command BPFPACK_PARAM(short(c), help("one histogram for each command")) = false;
 
 static void enqueue(struct task_struct *task)
 {
@@ -70,4 +71,4 @@ int BPF_PROG(on_switch, bool preempted, struct task_struct *before, struct task_
 	return 0;
 }
 
-char LICENSE[] SEC("license") = "GPL";
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

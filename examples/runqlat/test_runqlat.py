@@ -1,14 +1,16 @@
 """runqlat builds with every clang and counts how long this test's threads wait."""
 
+import json
 import struct
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from bpfpack.spec.config import Output
-from tests.kit.exampleruns import attached, set_global
+from tests.kit.exampleruns import attached, set_global, shown
 from tests.kit.objects import CLANGS
-from tests.kit.sources import example
+from tests.kit.sources import EXAMPLES, example
 
 
 @pytest.mark.parametrize("clang", CLANGS)
@@ -50,3 +52,15 @@ def test_it_tells_commands_apart() -> None:
         commands = {key.split(b"\0")[0] for key, _ in session.map("latency").items()}
     assert b"sleep" in commands
     assert b"" not in commands
+
+
+@pytest.mark.kernel
+def test_the_command_shows_it(tmp_path: Path) -> None:
+    samples = shown(
+        tmp_path / "home",
+        EXAMPLES / "runqlat",
+        "--by-command",
+        run=("--timeout=1s",),
+        cause=lambda: subprocess.run(["/bin/sleep", "0.01"], check=True),
+    )
+    assert '"sleep"' in json.dumps(samples)

@@ -1,8 +1,12 @@
 """Runs what was built: loads it, drains its buffers and reads its maps, as rows of JSON."""
 
 import json
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from bpfpack.builder.build import BuildResult
@@ -48,3 +52,27 @@ def set_global(result: BuildResult, name: str, value: int | str) -> dict[str, by
     if isinstance(value, str):
         return {name: value.encode().ljust(variable.size, b"\0")}
     return {name: value.to_bytes(variable.size, spec.byte_order, signed=value < 0)}
+
+
+def shown(
+    home: Path, package: Path, *options: str, cause: Callable[[], object], run: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """What ``bpfpack run -o json`` prints, with ``cause`` called once it is attached.
+
+    ``run`` are the command's own options, among them what ends it; ``options`` the package's.
+    """
+    names = ("CONFIG", "DATA", "STATE", "CACHE", "RUN")
+    dirs = {f"BPFPACK_{name}_DIR": str(home / name.lower()) for name in names}
+    command = [sys.executable, "-m", "bpfpack", "run", "-o", "json", *run, f"{package}/", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | dirs
+    ) as process:
+        assert process.stdout and process.stderr
+        said = ""
+        while (line := process.stderr.readline()) and not line.startswith("attached "):
+            said += line
+        assert line, said
+        cause()
+        out, rest = process.communicate(timeout=60)
+    assert process.returncode == 0, said + rest
+    return [json.loads(line) for line in out.splitlines()]

@@ -4,7 +4,6 @@ import os
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -28,13 +27,14 @@ from bpfpack.spec.errors import BuildError, LimitExceeded, SpecError, UsageError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.package import Package, build_package
+from bpfpack.spec.value import field, valuetype
 
 SOURCE_SUFFIX: Final = ".bpf.c"
 _HEADER: Final = "bpfpack.h"
 _INCLUDES_VMLINUX: Final = re.compile(rb'^\s*#\s*include\s*[<"]vmlinux\.h[>"]', re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class BuildOptions:
     """How to build: ``vmlinux`` a header or BTF in place of the running kernel's, ``cache``
     where vmlinux.h is kept, ``arch`` the target, ``epoch`` SOURCE_DATE_EPOCH."""
@@ -48,7 +48,7 @@ class BuildOptions:
     epoch: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class BuildResult:
     """A package; ``draft`` is a bpfpack.toml for an object that says nothing of itself."""
 
@@ -59,7 +59,7 @@ class BuildResult:
     draft: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class _Project:
     """What to build: ``sources`` relative to ``directory``, or else ``object_``."""
 

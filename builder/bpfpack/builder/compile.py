@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +10,7 @@ from bpfpack.builder.project import Workspace
 from bpfpack.builder.sandbox import Finished
 from bpfpack.builder.toolchain import Architecture, find_tool, include_directories
 from bpfpack.spec.errors import BuildError
+from bpfpack.spec.value import field, valuetype
 
 #: Before the project's own flags, so that those win.
 _DEFAULTS: Final = ("-mcpu=v3", "-O2", "-Wall")
@@ -19,7 +19,7 @@ _UNCONFINED: Final = (
 )
 
 
-@dataclass(slots=True, kw_only=True)
+@valuetype(frozen=False)
 class Compiler:
     """One compiler for one target; ``flags`` have passed `check_flags`.
 

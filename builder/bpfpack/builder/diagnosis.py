@@ -1,15 +1,15 @@
 """Turns what is wrong with the metadata into an error that says where it was said."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from bpfpack.builder.places import Places
 from bpfpack.builder.release import FILE_NAME, Release
 from bpfpack.builder.tags import TagError
 from bpfpack.spec.errors import BuildError, SpecError
+from bpfpack.spec.value import field, valuetype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Diagnosis:
     """What is known of where things are said; ``shown`` leads to the project, "x/" or ""."""
 

@@ -1,7 +1,6 @@
 """The config of a package, made of what the object is and what its author says."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.displays import Displays
@@ -15,12 +14,13 @@ from bpfpack.spec.btf import Struct
 from bpfpack.spec.config import Config, FieldDisplay, Map, Output, Program, Requirements
 from bpfpack.spec.errors import BuildError, SpecError, UsageError
 from bpfpack.spec.objectspec import ObjectSpec
+from bpfpack.spec.value import valuetype
 
 # Registers of a function probe lie elsewhere on each architecture.
 _REGISTERS = ("pt_regs", "user_pt_regs")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Metadata:
     """A config and what is doubtful about it."""
 

@@ -9,16 +9,17 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from bpfpack.spec.value import valuetype
 
 _MARKER: Final = re.compile(r'#\s+(\d+)\s+"((?:[^"\\]|\\.)*)"')
 _TAG: Final = re.compile(r'btf_decl_tag\(((?:\s*"(?:[^"\\]|\\.)*")+)\s*\)')
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Place:
     """A line of a source; its file is relative to the project."""
 

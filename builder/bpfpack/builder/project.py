@@ -5,18 +5,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bpfpack.builder.sandbox import Identity
 from bpfpack.spec.errors import BuildError, LimitExceeded
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import valuetype
 
 _SOURCE_SUFFIXES: Final = (".c", ".h", ".inc", ".def")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Workspace:
     """A private directory: ``source`` is the project's copy, ``include`` ours.
 

@@ -17,7 +17,6 @@ platforms = ["linux/amd64"]     where the object runs, everywhere unless told
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Final
 
@@ -26,6 +25,7 @@ from bpfpack.builder.words import Said, Words
 from bpfpack.spec import fields
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import field, valuetype
 
 FILE_NAME: Final = "bpfpack.toml"
 _SECTIONS: Final = ("build", "params", "programs", "outputs", "fields")
@@ -34,7 +34,7 @@ _KEY: Final = re.compile(r"\s*([^=#\[]+?)\s*=")
 _PART: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|\'([^\']*)\'|([A-Za-z0-9_-]+)')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Release:
     """A parsed bpfpack.toml; the default is what an absent one says."""
 

@@ -6,20 +6,20 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from bpfpack.builder import confine
 from bpfpack.spec.errors import BuildError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import field, valuetype
 
 #: What tools themselves need: their code, their libraries, the system's headers.
 _SYSTEM: Final = ("/usr", "/lib", "/lib32", "/lib64", "/libx32", "/bin", "/etc/ld.so.cache")
 _DEVICES: Final = ("/dev/null", "/dev/urandom")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Identity:
     """Who a tool runs as; the caller itself unless that is root."""
 
@@ -38,7 +38,7 @@ class Identity:
         return cls(uid=nobody.pw_uid, gid=nobody.pw_gid)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Finished:
     """What a tool left: exit code, both streams, and whether the kernel confined it."""
 

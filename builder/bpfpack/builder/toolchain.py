@@ -4,11 +4,11 @@ import os
 import platform
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bpfpack.spec.errors import BuildError, UsageError
+from bpfpack.spec.value import valuetype
 
 #: Tool to Debian's package of it.
 PACKAGES: Final = {"clang": "clang", "llvm-strip": "llvm", "bpftool": "bpftool"}
@@ -16,7 +16,7 @@ _SBIN: Final = "/usr/local/sbin:/usr/sbin:/sbin"
 _BPF_HEADERS: Final = ("/usr/local/include", "/usr/include")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Architecture:
     """A target: its name to users, for `bpf_tracing.h` and in Debian's include path."""
 

@@ -5,12 +5,12 @@ Both give the same mappings of plain values, `Said`, in which TOML wins word by 
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from bpfpack.spec.btf import Btf, Enum, Enum64, Int
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.layout import resolve
+from bpfpack.spec.value import field, valuetype
 
 Words: TypeAlias = dict[str, Any]
 
@@ -32,7 +32,7 @@ CHOICES: Final = ("choices",)
 _INTEGER: Final = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Said:
     """Words by what they are said of; ``fields`` by type and then by dotted member."""
 

@@ -18,8 +18,8 @@ struct {
 BPFPACK_HISTOGRAM(sizes, log2, unit(bytes));
 
 /* Each `const volatile` is an option: these are --pid and --by-command. */
-const volatile pid_t target_pid BPFPACK_PARAM(short(p), help("only this process"));
-const volatile bool by_command BPFPACK_PARAM(short(c), help("one histogram for each command"));
+const volatile pid_t target_pid BPFPACK_PARAM(short(p), help("only this process")) = 0;
+const volatile bool by_command BPFPACK_PARAM(short(c), help("one histogram for each command")) = false;
 
 SEC("tracepoint/syscalls/sys_enter_write")
 int on_write(struct trace_event_raw_sys_enter *ctx)

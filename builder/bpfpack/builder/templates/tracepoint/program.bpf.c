@@ -19,7 +19,7 @@ struct {
 BPFPACK_OUTPUT(events, struct event);
 
 /* Each `const volatile` is an option: this one is --pid. */
-const volatile pid_t target_pid BPFPACK_PARAM(short(p), help("only this process"));
+const volatile pid_t target_pid BPFPACK_PARAM(short(p), help("only this process")) = 0;
 
 SEC("tracepoint/syscalls/sys_enter_openat")
 int on_openat(struct trace_event_raw_sys_enter *ctx)
