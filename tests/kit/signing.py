@@ -8,7 +8,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 
@@ -35,6 +35,7 @@ from bpfpack.spec.policy import Key, Policy
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace, fallback_tag
 from bpfpack.spec.trust import Mark, RemoteArtifact, VerifiedArtifact, admit
+from bpfpack.spec.value import replace
 
 _N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +18,7 @@ from bpfpack.spec.origin import Origin
 from bpfpack.spec.policy import Policy, canonical_scope, specificity
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import Candidate
+from bpfpack.spec.value import replace
 from tests.kit.signing import (
     NOW,
     admitted,

@@ -1,6 +1,5 @@
 """What a trust decision rests on, and what it says: values, and what `registry` brings."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -10,6 +9,7 @@ from bpfpack.spec.manifest import Index, Manifest, parse
 from bpfpack.spec.origin import Origin
 from bpfpack.spec.policy import Key, Scope, fold_host
 from bpfpack.spec.signature import Candidate, Claims, Form, PlaceName, SignaturePlace
+from bpfpack.spec.value import valuetype
 
 
 class SignatureCheck(Protocol):
@@ -20,7 +20,7 @@ class SignatureCheck(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Mark:
     """The newest signature that this host accepted for a tag of a repository."""
 
@@ -38,7 +38,7 @@ class Marks(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Evidence:
     """What a judgement rests on: a named manifest and every place a signature can be.
 
@@ -66,7 +66,7 @@ class Evidence:
         return (own, Digest.sha256(self.index.raw))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Signer:
     """Whose signature was accepted, and what it said."""
 
@@ -76,7 +76,7 @@ class Signer:
     claims: Claims
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Verdict:
     """One candidate weighed; ``key`` is who signed it, if that could be found out."""
 
@@ -93,7 +93,7 @@ class Verdict:
         return f"{self.candidate.form} signature{what} ({self.place}): {self.reason}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Judgement:
     """What the policy says about some evidence, with every reason and the next step."""
 

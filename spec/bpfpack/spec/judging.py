@@ -10,7 +10,6 @@ One good candidate suffices; a bad one never hides a good one, and each keeps it
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -21,6 +20,7 @@ from bpfpack.spec.judgement import Evidence, Judgement, Mark, Marks, SignatureCh
 from bpfpack.spec.origin import Origin
 from bpfpack.spec.policy import Key, Policy, Scope, fold_host
 from bpfpack.spec.signature import Candidate, Claims, PlaceName, SignaturePlace
+from bpfpack.spec.value import valuetype
 
 #: How far a signer's clock may be ahead of ours.
 CLOCK_SKEW: Final = timedelta(hours=24)
@@ -89,7 +89,7 @@ class _Refused(Exception):
         self.reason, self.hint = reason, hint
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class _Scale:
     """Weighs candidates, all under the same rule, whatever their form."""
 

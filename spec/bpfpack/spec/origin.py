@@ -1,14 +1,14 @@
 """Where an artifact came from, as far as trust is concerned."""
 
-from dataclasses import dataclass
 from typing import Literal
 
 from bpfpack.spec.reference import Reference
+from bpfpack.spec.value import valuetype
 
 OriginKind = Literal["registry", "store", "file", "https", "stdin", "source"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Origin:
     """What the user named, and what kind of place it is.
 

@@ -10,7 +10,6 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, cast
 
@@ -20,6 +19,7 @@ from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.origin import Origin
 from bpfpack.spec.reference import Reference, valid_host, valid_repository
+from bpfpack.spec.value import field, replace, valuetype
 
 Level = Literal["enforce", "warn"]
 
@@ -34,7 +34,7 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 _WILDCARD: Final = re.compile(r"\*\.([a-z0-9-]+(?:\.[a-z0-9-]+)*)")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Key:
     """A public key that a rule trusts, and when.
 
@@ -73,7 +73,7 @@ class Key:
         return f"{self.name} (SHA256:{self.fingerprint[:16]})"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Scope:
     """One rule: what it covers, and what satisfies it.
 
@@ -123,7 +123,7 @@ class Scope:
         return f"{self.name} in {self.source}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Policy:
     """All rules of this host; ``problem`` says why the file cannot be used, and denies all."""
 

@@ -5,7 +5,6 @@ manifest is parsed again from the bytes that are hashed, config and object are h
 it, the signatures are weighed (`judging`), and nothing is read again later.
 """
 
-from dataclasses import InitVar, dataclass, field
 from datetime import datetime
 from typing import Final, NoReturn
 
@@ -28,6 +27,7 @@ from bpfpack.spec.origin import Origin
 from bpfpack.spec.package import PackageLayout
 from bpfpack.spec.policy import Policy
 from bpfpack.spec.signature import SignaturePlace
+from bpfpack.spec.value import field, valuetype
 
 __all__ = [
     "Evidence",
@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class RemoteArtifact:
     """A package read from somewhere: bounded, complete, and not trusted."""
 
@@ -66,7 +66,7 @@ class RemoteArtifact:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class InsecureSkip:
     """The user asked for no signature check at all; **this is not safe**.
 
@@ -81,16 +81,18 @@ class _Seal:
 
 
 _SEAL: Final = _Seal()
+# What a finished artifact holds instead, so that `replace` cannot use the seal again.
+_SPENT: Final = _Seal()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class VerifiedArtifact:
     """A package that the policy accepted, in the bytes that were checked.
 
     Only `admit` makes one; anything else that tries gets a TrustError.
     """
 
-    seal: InitVar[_Seal]
+    seal: _Seal = field(repr=False)
     origin: Origin
     manifest: Manifest
     digest: Digest
@@ -102,9 +104,10 @@ class VerifiedArtifact:
     warnings: tuple[str, ...]
     insecure: bool
 
-    def __post_init__(self, seal: _Seal) -> None:
-        if seal is not _SEAL:
+    def __post_init__(self) -> None:
+        if self.seal is not _SEAL:
             raise TrustError("only `admit` makes a VerifiedArtifact")
+        object.__setattr__(self, "seal", _SPENT)
 
     def __reduce__(self) -> NoReturn:
         """A copy or a pickle would be one that `admit` never saw."""

@@ -2,7 +2,6 @@
 
 import io
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_index, build_manifest
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace, fallback_tag, legacy_tag
+from bpfpack.spec.value import replace
 from tests.kit.packages import fill
 from tests.kit.signing import (
     CHECK,

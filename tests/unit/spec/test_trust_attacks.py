@@ -3,7 +3,6 @@
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +16,7 @@ from bpfpack.spec.manifest import Manifest, build_index, parse
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import Candidate, SignaturePlace
 from bpfpack.spec.trust import RemoteArtifact
+from bpfpack.spec.value import replace
 from tests.kit.signing import (
     NOW,
     REF,

@@ -8,7 +8,6 @@ type is looked at before anything else is fetched; bytes are capped, and so is t
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Final
 
 from bpfpack.spec import mediatypes
@@ -36,6 +35,7 @@ from bpfpack.spec.signature import (
     fallback_tag,
     legacy_tag,
 )
+from bpfpack.spec.value import field, valuetype
 
 # OCI 1.1 referrers as cosign 2 wrote them hold the same layers as a `.sig` tag.
 _TYPES: Final = (mediatypes.SIGSTORE_BUNDLE, mediatypes.COSIGN_SIGNATURE)
@@ -59,7 +59,7 @@ class _TooMuch(LimitExceeded):
     """There is more than we are willing to look at, which is no answer either."""
 
 
-@dataclass(slots=True)
+@valuetype(frozen=False, kw_only=False)
 class _Budget:
     """Bytes that may still be read, for all places together."""
 
@@ -71,7 +71,7 @@ class _Budget:
             raise _TooMuch(f"more than {LIMITS.signature_bytes} bytes of signatures")
 
 
-@dataclass(slots=True)
+@valuetype(frozen=False, kw_only=False)
 class _Look:
     """One place being looked at; what fails in it is noted, and the rest still looked at."""
 

@@ -11,7 +11,6 @@ import binascii
 import hashlib
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bpfpack.registry.trust import secretbox
@@ -20,6 +19,7 @@ from bpfpack.spec import fields, strictjson
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.policy import fingerprint, public_der
+from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
@@ -37,7 +37,7 @@ _N_WRITTEN: Final = 65536
 _N_READ: Final = (32768, 65536, 131072)
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class PrivateKey:
     """An unlocked key that can sign: ECDSA P-256 or RSA of 2048 to 4096 bits."""
 

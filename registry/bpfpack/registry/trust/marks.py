@@ -7,7 +7,6 @@ since whoever can damage the file could otherwise bring an old release back.
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from bpfpack.spec.errors import SpecError, StoreError, TrustError
 from bpfpack.spec.judgement import Mark
 from bpfpack.spec.policy import fold_host
 from bpfpack.spec.signature import format_time, parse_time
+from bpfpack.spec.value import replace
 
 _DIRECTORY: Final = "marks"
 # A repository has at most 255 characters, a tag 128.

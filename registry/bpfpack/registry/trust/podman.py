@@ -7,7 +7,6 @@ approximated towards more trust.
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from bpfpack.registry.trust.policyfile import NewRule
@@ -15,12 +14,13 @@ from bpfpack.spec import fields, strictjson
 from bpfpack.spec.errors import BpfpackError, SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.policy import Key, canonical_scope
+from bpfpack.spec.value import valuetype
 
 _KEY_FIELDS: Final = ("keyPath", "keyPaths", "keyData", "keyDatas")
 _IDENTITY_FIELDS: Final = ("type", "prefix", "signedPrefix")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Imported:
     """Rules to add, and the scopes that were left out, each with the reason."""
 

@@ -8,7 +8,6 @@ used denies everything, with the reason; it is never taken for a missing one.
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -17,6 +16,7 @@ from bpfpack.registry.owned import OwnedDir
 from bpfpack.spec.errors import NotFound, SpecError, StoreError, TrustError, UsageError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.policy import VERSION, Key, Policy, Scope, canonical_scope
+from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -32,7 +32,7 @@ _HEADER: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class NewRule:
     """What `trust add` was told about a scope; None leaves what is there."""
 

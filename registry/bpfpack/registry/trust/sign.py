@@ -1,7 +1,6 @@
 """Makes signatures: both of cosign's forms, over the same facts."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import Final
@@ -14,12 +13,13 @@ from bpfpack.spec.errors import SpecError, TrustError, UsageError
 from bpfpack.spec.judgement import SignatureCheck
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace
+from bpfpack.spec.value import field, valuetype
 
 #: How long a signature counts unless told otherwise.
 LIFETIME: Final = timedelta(days=400)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Signed:
     """One signing act in both forms, not yet stored anywhere."""
 
