@@ -6,7 +6,6 @@ element; an array of numbers is one field with dimensions.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Final, Literal, NamedTuple
 
@@ -32,6 +31,7 @@ from bpfpack.spec.elf import ByteOrder
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.layout import FlatMember, array_of, members, resolve, size_of
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import field, replace, valuetype
 
 Base = Literal["int", "uint", "bool", "float", "enum", "pointer", "string", "bytes"]
 
@@ -75,7 +75,7 @@ _PIDS: Final = ("pid", "tgid", "ppid", "tid")
 _TEXTS: Final = ("comm", "name", "path", "filename", "fname")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Field:
     """One leaf of a record.
 
@@ -114,7 +114,7 @@ class Field:
         return 0 in (self.size, *self.dimensions)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class RecordLayout:
     """A record of at least ``size`` bytes; more when ``flexible``, in its last field."""
 
@@ -193,7 +193,8 @@ class _Builder:
 
     def _told(self, place: _Place) -> str | None:
         """Return the format that is asked for, or that types and names suggest."""
-        asked = self._display.get(place.key, _PLAIN).format
+        display = self._display.get(place.key, _PLAIN)
+        asked = display.format or ("enum" if display.labels else None)
         return asked or _inferred(self._btf, place.type_id, place.path[-1])
 
     def _bound(self, place: _Place) -> None:
@@ -265,7 +266,7 @@ class _Builder:
         labels = self._labels_of.get(resolved)
         if labels is None:
             labels = self._labels_of[resolved] = _labels(kind)
-        shown = told or ("enum" if display.labels else _PLAIN_FORMAT[base])
+        shown = told or _PLAIN_FORMAT[base]
         _check(base, size, dimensions, shown, place)
         offset, size, shift = _extent(place, size, self._btf.byte_order)
         return Field(
