@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bpfpack.cli.host import Host
-from bpfpack.spec.errors import NotFound
+from bpfpack.cli.printer import Printer
+from bpfpack.spec.errors import NotFound, UsageError
+from bpfpack.spec.safetext import printable
 
 if TYPE_CHECKING:
     from bpfpack.registry.trust.keys import PrivateKey
@@ -51,17 +53,33 @@ def has_identity(host: Host) -> bool:
     return (host.dirs.config / keyfiles.IDENTITY).exists()
 
 
+def can_ask() -> bool:
+    """Say whether there is a person to ask."""
+    return os.isatty(0) and os.isatty(2)
+
+
 def prompt_for(what: str, *, confirm: bool = False) -> Callable[[], str] | None:
-    """Return a prompt, or None when there is no terminal to ask on."""
-    if not os.isatty(0) or not os.isatty(2):
+    """Return a prompt for a secret, or None when there is no terminal to ask on.
+
+    getpass turns the echo off before it asks, so that nothing typed ahead is ever shown.
+    """
+    if not can_ask():
         return None
 
     def ask() -> str:
-        import typer
-
-        text: str = typer.prompt(
-            what, hide_input=True, confirmation_prompt=confirm, err=True, default=""
-        )
-        return text
+        secret = _secret(what)
+        while confirm and _secret("The same again") != secret:
+            Printer.standard().warn("the two differ; once more")
+            secret = _secret(what)
+        return secret
 
     return ask
+
+
+def _secret(what: str) -> str:
+    from getpass import getpass
+
+    try:
+        return getpass(f"{printable(what)}: ")
+    except EOFError as e:
+        raise UsageError("no password given") from e

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.identity import prompt_for
+from bpfpack.cli.identity import can_ask, prompt_for
 from bpfpack.cli.options import CaFile, PlainHttp
 from bpfpack.registry.client import login as client
 from bpfpack.registry.client.settings import Settings
@@ -39,7 +39,7 @@ def login(
     """
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
     if username is None:
-        if prompt_for("") is None:
+        if not can_ask():
             raise UsageError("nobody to ask for a username").with_hint("give -u NAME")
         username = typer.prompt("Username", err=True)
     kept = client.login(

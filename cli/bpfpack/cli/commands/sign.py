@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.identity import load_key, prompt_for
+from bpfpack.cli.identity import can_ask, load_key
 from bpfpack.cli.judged import describe, judgement_rows
 from bpfpack.cli.located import Located, locate, places_of
 from bpfpack.cli.options import CaFile, DocumentFormat, PasswordFd, PasswordFile, PlainHttp
@@ -105,7 +105,7 @@ def _policy(host: Host, key: str | None) -> Policy:
 
 def _confirm(found: Located) -> None:
     digest = found.content.descriptor.digest
-    if prompt_for("") is None:
+    if not can_ask():
         raise UsageError(
             f"{found.reference} is not in the local store, and names {digest} right now"
         ).with_hint(f"sign {found.reference.name}@{digest}, or say --yes")
