@@ -4,7 +4,7 @@ import ctypes
 import sys
 import time
 
-P, I = ctypes.c_void_p, ctypes.c_int
+P = ctypes.c_void_p
 bpf = ctypes.CDLL("libbpf.so.1", use_errno=True)
 bpf.bpf_object__open_file.restype = bpf.bpf_object__next_program.restype = P
 bpf.bpf_program__attach.restype = bpf.bpf_object__find_map_by_name.restype = P
@@ -14,8 +14,8 @@ bpf.bpf_object__load.argtypes = bpf.bpf_program__attach.argtypes = [P]
 bpf.bpf_object__next_program.argtypes = [P, P]
 bpf.bpf_object__find_map_by_name.argtypes = [P, ctypes.c_char_p]
 bpf.bpf_map__fd.argtypes = [P]
-SAMPLE = ctypes.CFUNCTYPE(I, P, P, ctypes.c_size_t)
-bpf.ring_buffer__new.argtypes = [I, SAMPLE, P, P]
+SAMPLE = ctypes.CFUNCTYPE(ctypes.c_int, P, P, ctypes.c_size_t)
+bpf.ring_buffer__new.argtypes = [ctypes.c_int, SAMPLE, P, P]
 
 opened = bpf.bpf_object__open_file(sys.argv[1].encode(), None)
 if not opened or bpf.bpf_object__load(opened):

@@ -57,7 +57,7 @@ def test_installed_from_the_wheel_it_works(built: Path, tmp_path: Path) -> None:
         env[f"BPFPACK_{kind}_DIR"] = str(tmp_path / "dirs" / kind.lower())
 
     def bpfpack(*arguments: str) -> str:
-        command = [venv / "bin/bpfpack", *arguments]
+        command = [str(venv / "bin/bpfpack"), *arguments]
         ended = subprocess.run(
             command, check=True, capture_output=True, text=True, env=env, cwd=tmp_path
         )

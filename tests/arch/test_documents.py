@@ -22,7 +22,9 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_readme_commands_exist() -> None:
-    used = set(re.findall(r"^\$ (?:sudo )?bpfpack ([a-z]+)", (REPO / "README.md").read_text(), re.M))
+    used = set(
+        re.findall(r"^\$ (?:sudo )?bpfpack ([a-z]+)", (REPO / "README.md").read_text(), re.M)
+    )
     assert used and used <= set(COMMANDS)
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -26,6 +26,7 @@ from bpfpack.spec.errors import Denied, NotFound, TransportError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index
 from bpfpack.spec.signature import fallback_tag
+from bpfpack.spec.value import replace
 from tests.contract.test_stores import Place, StoreContract, bundle, filled
 from tests.kit.packages import fill, package
 from tests.kit.pki import Certificates, make_ca

@@ -1,6 +1,5 @@
 """Loading: our section grammar, globals, map sizes, refusals explained."""
 
-import dataclasses
 import errno
 import struct
 
@@ -14,6 +13,7 @@ from bpfpack.runner.session import Session
 from bpfpack.spec.config import Program
 from bpfpack.spec.errors import KernelError, ProgramRejected, Unsupported
 from bpfpack.spec.sections import ATTACH_TYPES, parse_section
+from bpfpack.spec.value import replace
 from tests.kit.kernelobjects import compile_text, opened, prepared
 
 pytestmark = pytest.mark.kernel
@@ -168,7 +168,7 @@ def test_what_a_plan_could_not_foresee_is_explained_all_the_same(good: str, bad:
     artifact, made = prepared(f'SEC("{good}") int program(void *ctx) {NOTHING}')
     (program,) = made.programs
     wrong = PlannedProgram(name=program.name, section=bad, kind=parse_section(bad))
-    made = dataclasses.replace(made, programs=(wrong,))
+    made = replace(made, programs=(wrong,))
     with (
         pytest.raises(Unsupported, match=r"sched_swich: this kernel has no such.*program"),
         Session.open(artifact, made) as session,
@@ -185,11 +185,11 @@ def test_a_kind_that_we_do_not_attach_yet_is_named() -> None:
 def test_a_refusal_by_policy_is_explained() -> None:
     """Kernels that refuse function tracing answer EPERM without a log; others take it."""
     artifact, made = prepared(f'SEC("tp_btf/sched_switch") int program(u64 *ctx) {NOTHING}')
-    tracing = dataclasses.replace(
+    tracing = replace(
         parse_section("tp_btf/vfs_read"), attach_type=ATTACH_TYPES.index("trace_fentry")
     )
-    planned = dataclasses.replace(made.programs[0], kind=tracing)
-    asked = dataclasses.replace(made, programs=(planned,))
+    planned = replace(made.programs[0], kind=tracing)
+    asked = replace(made, programs=(planned,))
     try:
         Session.open(artifact, asked).close()
     except Unsupported as e:

@@ -4,7 +4,6 @@
 it says "ready" on stderr, in the end the result as a line of JSON.
 """
 
-import dataclasses
 import json
 import os
 import sys
@@ -14,6 +13,7 @@ from bpfpack.runner.events.formatter import make_formatter
 from bpfpack.runner.events.loop import Loop, Stream
 from bpfpack.runner.events.sink import Sink
 from bpfpack.runner.events.stop import StopSignals
+from bpfpack.spec.value import names
 from tests.kit.records import batch, field, layout, output
 
 
@@ -58,7 +58,11 @@ def main() -> None:
         print("ready", file=sys.stderr, flush=True)
         result = loop.run()
         sink.close()
-    print(json.dumps(dataclasses.asdict(result)), file=sys.stderr, flush=True)
+    print(
+        json.dumps({name: getattr(result, name) for name in names(type(result))}),
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import io
 import struct
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Final
 
 from bpfpack.spec import mediatypes
@@ -13,6 +12,7 @@ from bpfpack.spec.descriptor import Descriptor, Platform
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.manifest import Index, Manifest, build_index, build_manifest
 from bpfpack.spec.package import Package, build_package
+from bpfpack.spec.value import replace
 
 #: An ELF64 header of machine EM_BPF with no sections: enough to be carried about.
 TINY_ELF: Final = struct.pack(

@@ -6,6 +6,7 @@ from typing import Any
 from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.tags import output_tags
 from bpfpack.builder.words import Words, as_held
+from bpfpack.spec import fields
 from bpfpack.spec.agreement import MAPS_OF_OUTPUT, record_type
 from bpfpack.spec.btf import Array, Int, Struct, Union
 from bpfpack.spec.config import Output
@@ -53,7 +54,7 @@ def silent_buffers(spec: ObjectSpec, said: Mapping[str, Words]) -> list[str]:
 
 
 def _output(spec: ObjectSpec, maps: Mapping[str, MapSpec], name: str, words: Words) -> Output:
-    map_name = str(words.get("map", name))
+    map_name = fields.string({"map": name, **words}, "map")
     if map_name not in maps:
         raise SpecError(f"no map {map_name!r} in the object")
     data: dict[str, Any] = {"name": name, "map": map_name}
@@ -85,15 +86,10 @@ def _kind(words: Words) -> str:
 
 
 def _events(spec: ObjectSpec, words: Words) -> Words:
-    named = {words["type"]: None} if "type" in words else words["types"]
-    if isinstance(named, list):
-        named = dict.fromkeys(named)
-    if not isinstance(named, dict):
-        raise SpecError("not a table of types", path=("types",))
     btf = spec.types("an output")
     types: list[Words] = []
-    for name, when in named.items():
-        plain = str(name).removeprefix("struct ").removeprefix("union ")
+    for name, when in _named_types(words).items():
+        plain = name.removeprefix("struct ").removeprefix("union ")
         type_id = record_type(btf, plain)
         if type_id is None:
             raise SpecError(f"no type {plain!r} in the object's BTF").with_hint(
@@ -104,6 +100,15 @@ def _events(spec: ObjectSpec, words: Words) -> Words:
         types.append({"type": plain} if when is None else {"type": plain, "when": when})
     by = {} if "by" not in words else {"discriminator": words["by"]}
     return {"types": sorted(types, key=_order), **by}
+
+
+def _named_types(words: Words) -> dict[str, Any]:
+    """Return the types and what tells each apart: one, a list, or a table of them."""
+    if "type" in words:
+        return {fields.string(words, "type"): None}
+    if isinstance(words["types"], list):
+        return dict.fromkeys(fields.strings(words, "types", most=64))
+    return dict(fields.mapping(words, "types"))
 
 
 def _order(event: Words) -> tuple[int, str]:

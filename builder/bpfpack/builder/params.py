@@ -59,7 +59,7 @@ def _option_names(shown: Mapping[str, Variable], said: Mapping[str, Words]) -> d
     """Name each option after its global, without `targ_` where that stays clear."""
     long = {name: _dashed(name) for name in shown}
     short = {name: _dashed(_PREFIX.sub("", name, count=1)) for name in shown}
-    count = Counter([*(said.get(n, {}).get("option", short[n]) for n in shown)])
+    count = Counter(str(said.get(n, {}).get("option", short[n])) for n in shown)
     return {n: short[n] if count[short[n]] == 1 else long[n] for n in shown}
 
 

@@ -29,7 +29,7 @@ LABELS: Final = ("labels",)
 #: Words whose text is "NAME=VALUE, ...".
 CHOICES: Final = ("choices",)
 
-_INTEGER: Final = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
+_INTEGER: Final = re.compile(r"-?(?:0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20})")
 
 
 @valuetype

@@ -6,7 +6,6 @@ the docstrings.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import version
@@ -20,9 +19,10 @@ from bpfpack.cli import run_options
 from bpfpack.cli._exit import Exit
 from bpfpack.cli.printer import Printer
 from bpfpack.spec.errors import UsageError
+from bpfpack.spec.value import valuetype
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Command:
     """Where a command lives, and its line in the help."""
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from bpfpack.cli.printer import Printer
 from bpfpack.registry.paths import Dirs
 from bpfpack.registry.store.disk import DiskStore
+from bpfpack.spec.value import field, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.registry.client.remote import RegistryClient
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bpfpack.spec.policy import Policy
 
 
-@dataclass(frozen=True, kw_only=True)
+@valuetype(slots=False)
 class Host:
     """Directories, store, trust and registries of one command."""
 
@@ -66,9 +66,11 @@ class Host:
     @cached_property
     def policy(self) -> "Policy":
         """The rules in force; what cannot be read denies everything."""
-        from bpfpack.registry.trust.policyfile import load
+        from bpfpack.registry.trust.policyfile import SYSTEM, load
 
-        return load(self.dirs.config)
+        # Root's directory is the system's, also where a test or a container moved it.
+        system = self.dirs.config if os.geteuid() == 0 else SYSTEM
+        return load(self.dirs.config, system)
 
     @cached_property
     def marks(self) -> "MarkFiles":

@@ -1,6 +1,5 @@
 """Finding what a reference names, here or in a registry, with all its signatures."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bpfpack.cli.host import Host
@@ -10,13 +9,14 @@ from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.origin import Origin
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace
+from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from bpfpack.registry.client.remote import RemoteRepository
     from bpfpack.registry.store.disk import LocalRepository
 
 
-@dataclass(frozen=True, kw_only=True)
+@valuetype(slots=False)
 class Located:
     """Content under its effective name, in the store or in a registry."""
 

@@ -4,7 +4,6 @@ Nothing here decides whether it may run; `admission` does.
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +19,7 @@ from bpfpack.spec.origin import Origin, OriginKind
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace
 from bpfpack.spec.trust import RemoteArtifact
+from bpfpack.spec.value import replace
 from bpfpack.spec.versions import highest_release
 
 if TYPE_CHECKING:

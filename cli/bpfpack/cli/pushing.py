@@ -1,6 +1,5 @@
 """Sending a package to its registry, signed where that is due."""
 
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bpfpack.cli.host import Host
@@ -18,9 +17,10 @@ from bpfpack.spec.errors import NotFound, UsageError
 from bpfpack.spec.policy import fingerprint
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace
+from bpfpack.spec.value import replace, valuetype
 
 
-@dataclass(frozen=True, kw_only=True)
+@valuetype(slots=False)
 class Signing:
     """Whether and how to sign; ``wanted`` None means: what was built here or signed before."""
 

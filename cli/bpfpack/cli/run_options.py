@@ -6,17 +6,17 @@ no typer, no argparse.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Final
 
 from bpfpack.spec.errors import UsageError
+from bpfpack.spec.value import valuetype
 
 OUTPUTS: Final = ("table", "json", "csv", "raw")
 PULL_MODES: Final = ("missing", "always", "never")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Option:
     """One option; ``metavar`` None makes it a flag, ``value`` is what a flag stands for."""
 
@@ -90,7 +90,7 @@ EXAMPLES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class RunRequest:
     """A parsed command line: bpfpack's options, REF, and the package's own arguments."""
 

@@ -1,7 +1,6 @@
 """Save packages of the local store into an OCI archive, and load them from one."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from bpfpack.registry.store.archive import ArchiveWriter
 from bpfpack.registry.store.disk import DiskStore
@@ -11,9 +10,10 @@ from bpfpack.registry.transfer import Copied, copy
 from bpfpack.spec.content import Progress
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.reference import Reference
+from bpfpack.spec.value import valuetype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Moved:
     """One package that was saved or loaded."""
 

@@ -13,12 +13,12 @@ files; ``BPFPACK_{CONFIG,DATA,STATE,CACHE,RUN}_DIR`` override each for everyone.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from bpfpack.registry.owned import OwnedDir
 from bpfpack.spec.errors import UsageError
+from bpfpack.spec.value import valuetype
 
 _ROOT: Final = {
     "config": "/etc/bpfpack",
@@ -36,7 +36,7 @@ _XDG: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Dirs:
     """The five directories; none needs to exist yet."""
 

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 from bpfpack.registry.fetch_package import resolve_child
@@ -31,6 +30,7 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.package import children
 from bpfpack.spec.signature import fallback_tag
+from bpfpack.spec.value import valuetype
 
 # What a repository that others write may do to us, and does not end the copy.
 _THEIRS: Final = (TransportError, ContentError, SpecError)
@@ -46,7 +46,7 @@ class Resolves(Protocol):
     def resolve(self, name: str | Digest) -> Manifest | Index: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Copied:
     """What was copied; ``problems`` say, a line each, what of the signatures was not."""
 
@@ -56,7 +56,7 @@ class Copied:
     problems: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class _Extra:
     """Something about a manifest: a referrer, or what an attached ``tag`` names."""
 

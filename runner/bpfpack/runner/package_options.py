@@ -8,7 +8,6 @@ makes the bytes.  Nothing here reads or prints.
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fractions import Fraction
 from typing import Final, Literal
@@ -21,6 +20,7 @@ from bpfpack.spec.errors import ConfigMismatch, SpecError, UsageError
 from bpfpack.spec.layout import resolve
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.safetext import printable
+from bpfpack.spec.value import field, valuetype
 
 _INTEGER: Final = re.compile(
     r"[+-]?(?:0x[0-9a-f]{1,40}|0o[0-7]{1,50}|0b[01]{1,130}|0|[1-9][0-9]{0,40})", re.IGNORECASE
@@ -42,7 +42,7 @@ _FALSE: Final = ("false", "no", "off", "0")
 Kind = Literal["bool", "int", "float", "text"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class OptionType:
     """What a global can hold; ``size`` in bytes, of a text with its NUL."""
 
@@ -74,7 +74,7 @@ class OptionType:
         return (-(1 << bits - 1), (1 << bits - 1) - 1) if self.signed else (0, (1 << bits) - 1)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class PackageOption:
     """One option of a package and the type of the global behind it."""
 
@@ -136,7 +136,7 @@ def parse_package_options(
     return _Parser(options).parse(argv)
 
 
-@dataclass(slots=True)
+@valuetype(frozen=False, kw_only=False)
 class _Parser:
     options: Sequence[PackageOption]
     found: dict[str, Value] = field(default_factory=dict)

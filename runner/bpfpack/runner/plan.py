@@ -5,7 +5,6 @@
 
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bpfpack.runner.kernel import Answer, Kernel
@@ -16,6 +15,7 @@ from bpfpack.spec.errors import Unsupported, UsageError
 from bpfpack.spec.mapspec import MAP_TYPES, MapSpec
 from bpfpack.spec.objectspec import ObjectSpec, Variable
 from bpfpack.spec.sections import ProgramKind
+from bpfpack.spec.value import field, valuetype
 
 _RINGS: Final = (MAP_TYPES.index("ringbuf"), MAP_TYPES.index("user_ringbuf"))
 # uname(2) says x86_64 where images say amd64.
@@ -23,7 +23,7 @@ _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm",
 _MOST_ENTRIES: Final = 2**31
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class PlannedProgram:
     """A program and what becomes of it; ``skipped`` says why it is not loaded."""
 
@@ -33,7 +33,7 @@ class PlannedProgram:
     skipped: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class GlobalWrite:
     """Bytes to put at ``offset`` of a section of globals before it is loaded."""
 
@@ -43,7 +43,7 @@ class GlobalWrite:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Plan:
     """All decisions for one run; ``map_sizes`` only holds what differs from the object.
 

@@ -1,18 +1,18 @@
 """Which kinds of programs can run here, and in which words to refuse the others."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from bpfpack.runner.kernel import Answer, Kernel
 from bpfpack.spec.errors import Unsupported
 from bpfpack.spec.sections import ProgramKind
+from bpfpack.spec.value import valuetype
 
 #: The kinds that this bpfpack can attach, by `ProgramKind.type`.
 SUPPORTED: Final = ("tracepoint", "raw_tp", "tp_btf")
 _KPROBES: Final = ("kprobe", "kretprobe", "ksyscall", "kretsyscall")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Fault:
     """Why a program cannot run: what is missing, why, and what would do instead.
 

@@ -7,7 +7,6 @@ is refused, never guessed.
 
 import struct
 from collections.abc import Container
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from bpfpack.spec.elf import (
@@ -24,6 +23,7 @@ from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.fields import inside
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.sections import ProgramKind, parse_section
+from bpfpack.spec.value import valuetype
 
 INSTRUCTION: Final = 8
 _CALL: Final = 0x85
@@ -33,7 +33,7 @@ _CALL_HELPER: Final = 0
 _CALL_FUNCTION: Final = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class FunctionSpec:
     """A function of ``.text``, which programs call; ``offset`` and ``size`` in bytes."""
 
@@ -43,7 +43,7 @@ class FunctionSpec:
     exported: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class ProgramSpec:
     """A program; ``offset`` and ``size`` in bytes of its section.
 
@@ -61,7 +61,7 @@ class ProgramSpec:
     kfuncs: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Code:
     """All code of an object, in the order of the file."""
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from bpfpack.spec.errors import SpecError
+from bpfpack.spec.value import valuetype
 
 _HEX_LENGTH: Final = {"sha256": 64, "sha512": 128}
 _SHAPE: Final = re.compile(r"([a-z0-9]+(?:[.+_-][a-z0-9]+)*):([a-zA-Z0-9=_-]+)")
@@ -19,7 +19,7 @@ class Hasher(Protocol):
     def hexdigest(self) -> str: ...
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@valuetype(kw_only=False, order=True)
 class Digest:
     """A registered algorithm and exactly its number of lower-case hex digits.
 

@@ -1,13 +1,14 @@
 """Every bound on input from outside, in one place, each with its source."""
 
-from dataclasses import dataclass
 from typing import Final
+
+from bpfpack.spec.value import valuetype
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Limits:
     """Bounds in bytes unless the name says otherwise."""
 

@@ -1,11 +1,11 @@
 """Maps as BTF describes them in ``.maps`` (libbpf's ``__uint`` and ``__type``)."""
 
-from dataclasses import dataclass
 from typing import Final
 
 from bpfpack.spec.btf import Array, Btf, Enum, Enum64, FuncProto, Member, Ptr, Struct
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.layout import resolve, size_of
+from bpfpack.spec.value import valuetype
 
 # enum bpf_map_type of include/uapi/linux/bpf.h by number, spelt as bpftool does.
 MAP_TYPES: Final = (
@@ -27,7 +27,7 @@ _NUMBERS: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class MapSpec:
     """One map; sizes in bytes, ``type`` the kernel's number.
 

@@ -5,7 +5,6 @@ decided later, by `plan`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
@@ -28,6 +27,7 @@ from bpfpack.spec.fields import inside
 from bpfpack.spec.layout import size_of
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.mapspec import MapSpec, read_map, struct_ops_map
+from bpfpack.spec.value import field, valuetype
 
 _DATA: Final = (".rodata", ".data", ".bss")
 # With "?" they are not loaded by themselves, as programs are.
@@ -40,7 +40,7 @@ _UNIQUE: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class DataSection:
     """A section of globals, which the loader makes a map of; ``data`` is empty for ``.bss``."""
 
@@ -50,7 +50,7 @@ class DataSection:
     const: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Variable:
     """A global; ``offset`` and ``size`` in bytes, ``initial`` its bytes as compiled.
 
@@ -67,7 +67,7 @@ class Variable:
     const: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Extern:
     """What the loader finds in the kernel (``.kconfig``, ``.ksyms``); a weak one may be absent."""
 
@@ -78,7 +78,7 @@ class Extern:
     function: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class ObjectSpec:
     """One BPF object.  Without BTF it has no maps, variables and externs."""
 

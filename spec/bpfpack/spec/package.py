@@ -1,7 +1,6 @@
 """A package as OCI content: which blob is what, and in which order (SPEC.md, section 4)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from bpfpack.spec import mediatypes
@@ -11,6 +10,7 @@ from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_manifest
+from bpfpack.spec.value import field, valuetype
 
 #: What each layer may weigh, in bytes; a layer of another type is carried, never read.
 LAYER_LIMITS: Final[Mapping[str, int]] = {
@@ -22,7 +22,7 @@ LAYER_LIMITS: Final[Mapping[str, int]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class PackageLayout:
     """Which descriptor of a manifest is which part of the package."""
 
@@ -61,7 +61,7 @@ class PackageLayout:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Package:
     """A manifest and every blob it names, in memory."""
 

@@ -8,11 +8,11 @@ Grammar: github.com/distribution/reference, regexp.go.
 """
 
 import re
-from dataclasses import dataclass, replace
 from typing import Final, Self
 
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError
+from bpfpack.spec.value import replace, valuetype
 
 _COMPONENT: Final = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _DOMAIN: Final = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
@@ -27,7 +27,7 @@ _TAG_RE: Final = re.compile(_TAG)
 _NAME_MAX: Final = 255
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@valuetype(kw_only=False, order=True)
 class Reference:
     """A parsed name; ``registry`` is None for a bare name.
 

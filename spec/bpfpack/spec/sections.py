@@ -6,10 +6,10 @@ the loader sets type and attach type of every program itself.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from bpfpack.spec.errors import SpecError
+from bpfpack.spec.value import valuetype
 
 # enum bpf_prog_type of include/uapi/linux/bpf.h: the number is the index.
 PROG_TYPES: Final = (
@@ -40,7 +40,7 @@ ATTACH_TYPES: Final = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class ProgramKind:
     """What a section name says of its programs.
 
@@ -59,7 +59,7 @@ class ProgramKind:
     autoload: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class _Entry:
     """One row: ``check`` says what a target must look like, None that there is none."""
 

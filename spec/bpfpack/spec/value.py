@@ -41,13 +41,13 @@ def field(
 
 
 @overload
-def value(cls: type[T], /) -> type[T]: ...
+def valuetype(cls: type[T], /) -> type[T]: ...
 @overload
-def value(
+def valuetype(
     *, frozen: bool = True, kw_only: bool = True, order: bool = False, slots: bool = True
 ) -> Callable[[type[T]], type[T]]: ...
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
-def value(
+def valuetype(
     cls: type[Any] | None = None,
     /,
     *,
@@ -61,7 +61,7 @@ def value(
     ``order`` compares members in their order; ``slots`` False leaves room for cached
     properties.
 
-    >>> @value
+    >>> @valuetype
     ... class Point:
     ...     x: int
     ...     y: int = 0
@@ -80,7 +80,7 @@ def value(
 def replace(of: T, **changes: Any) -> T:
     """Return the same value with other members.
 
-    >>> @value
+    >>> @valuetype
     ... class Point:
     ...     x: int
     ...     y: int
@@ -110,6 +110,7 @@ def _make(cls: type[Any], *, frozen: bool, kw_only: bool, order: bool, slots: bo
         "__hash__": _hash if frozen else None,
     }
     body.setdefault("__repr__", _represent)
+    body.setdefault("__reduce__", _reduce)
     if frozen:
         body |= {"__setattr__": _refuse, "__delattr__": _refuse}
     if order:
@@ -194,6 +195,15 @@ def _represent(self: Any) -> str:
         if field_.repr
     )
     return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _reduce(self: Any) -> tuple[Any, ...]:
+    """Copies and pickles are made as the original was, checks included."""
+    return _rebuild, (type(self), {name: getattr(self, name) for name in names(type(self))})
+
+
+def _rebuild(cls: type[Any], members: dict[str, Any]) -> Any:
+    return cls(**members)
 
 
 def _refuse(self: Any, name: str, *_value: object) -> None:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +39,7 @@ from bpfpack.spec.errors import (
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Manifest, build_index, build_manifest
 from bpfpack.spec.signature import fallback_tag
+from bpfpack.spec.value import replace
 from tests.kit.hostile import (
     NOT_FOUND,
     OTHER_HOST,

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +26,7 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Manifest
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import legacy_tag
+from bpfpack.spec.value import replace
 from tests.kit import storewriter
 from tests.kit.packages import (
     LINUX_AMD64,

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -31,6 +30,7 @@ from bpfpack.spec.manifest import Index, Manifest, build_index
 from bpfpack.spec.origin import Origin
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace, fallback_tag, legacy_tag
+from bpfpack.spec.value import replace
 from tests.kit.packages import (
     LINUX_AMD64,
     LINUX_S390X,

@@ -1,6 +1,5 @@
 """`plan` against recorded kernels: no kernel is asked."""
 
-import dataclasses
 import json
 import sys
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from bpfpack.spec.errors import Unsupported, UsageError
 from bpfpack.spec.mapspec import MAP_TYPES, MapSpec
 from bpfpack.spec.objectspec import ObjectSpec, Variable
 from bpfpack.spec.sections import parse_section
+from bpfpack.spec.value import replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ def _spec(
 
 
 def _config(*programs: Program, **more: object) -> Config:
-    return dataclasses.replace(Config(name="tool", programs=programs), **more)  # type: ignore[arg-type]  # test shorthand
+    return replace(Config(name="tool", programs=programs), **more)
 
 
 def _fates(made: Plan) -> dict[str, str | None]:
@@ -273,7 +273,7 @@ def test_a_global_that_does_not_fit_is_refused(name: str, data: bytes, told: str
 
 
 def test_two_globals_of_one_name_are_refused() -> None:
-    twice = (GLOBAL, dataclasses.replace(GLOBAL, section=".data"))
+    twice = (GLOBAL, replace(GLOBAL, section=".data"))
     with pytest.raises(UsageError, match="2 globals"):
         plan(
             _spec(OPENAT, variables=twice), _config(), RecordedKernel(), values={"wanted": bytes(4)}
@@ -314,9 +314,7 @@ def test_reading_tracefs_needs_a_capability_more() -> None:
 
 
 def test_another_byte_order_or_architecture_is_refused() -> None:
-    other = dataclasses.replace(
-        _spec(OPENAT), byte_order="big" if sys.byteorder == "little" else "little"
-    )
+    other = replace(_spec(OPENAT), byte_order="big" if sys.byteorder == "little" else "little")
     with pytest.raises(Unsupported, match="byte order"):
         plan(other, _config(), RecordedKernel())
     config = _config(requirements=Requirements(architectures=("arm64",)))

@@ -1,7 +1,6 @@
 """A config that says something else than the object is refused, and says where."""
 
 import functools
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from bpfpack.spec.config import (
 )
 from bpfpack.spec.errors import ConfigMismatch, SpecError
 from bpfpack.spec.objectspec import ObjectSpec
+from bpfpack.spec.value import replace
 from tests.kit.kernelobjects import compile_text
 
 SOURCE = """

@@ -3,7 +3,6 @@
 import ctypes
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS, Limits
 from bpfpack.spec.mapspec import MapSpec
 from bpfpack.spec.objectspec import ObjectSpec
+from bpfpack.spec.value import replace
 from tests.kit.elfwriter import (
     ALLOC_EXEC,
     EXIT,

@@ -1,6 +1,8 @@
 """Values behave as frozen, slotted dataclasses do."""
 
+import copy
 import dataclasses
+import pickle
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -8,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfpack.spec.value import field, names, replace, value
+from bpfpack.spec.value import field, names, replace, valuetype
 
 
-@value
+@valuetype
 class Point:
     kind: ClassVar[str] = "point"
     x: int
@@ -34,19 +36,19 @@ class Model:
     y: int = 0
 
 
-@value(kw_only=False, order=True)
+@valuetype(kw_only=False, order=True)
 class Pair:
     first: int
     second: str = "b"
 
 
-@value(frozen=False)
+@valuetype(frozen=False)
 class Counter:
     count: int = 0
     seen: list[int] = field(default_factory=list)
 
 
-@value
+@valuetype
 class Cached:
     name: str
     memory: object = field(compare=False, repr=False)
@@ -83,6 +85,15 @@ def test_post_init_runs() -> None:
 def test_wrong_arguments_are_refused(args: tuple[int, ...], given: dict[str, int]) -> None:
     with pytest.raises(TypeError):
         Point(*args, **given)  # type: ignore[arg-type]  # that is the point
+
+
+def test_copies_and_pickles_are_made_anew() -> None:
+    point = Point(x=1, tags={"a": "b"})
+    for made in (copy.copy(point), copy.deepcopy(point), pickle.loads(pickle.dumps(point))):
+        assert made == point
+    forged = (Point, {"x": -1})
+    with pytest.raises(ValueError, match="negative"):
+        point.__reduce__()[0](*forged)
 
 
 def test_what_is_not_compared() -> None:

@@ -250,14 +250,16 @@ static __inline __attribute__((always_inline, unused)) __u32 bpfpack_log2(__u64 
 	return slot + (value >> 1);
 }
 
+/* The barrier keeps the bound where the verifier, which knows less than the compiler, needs it. */
 #define bpfpack_count_slot(map, key, number)                                          \
 	({                                                                            \
-		__typeof__(*map.value) *__hist =                                          \
+		__typeof__(*map.value) *__hist =                                      \
 			bpfpack_lookup_or_init(map, key, &__bpfpack_zero_##map);      \
 		if (__hist) {                                                         \
-			const __u32 __last =                                          \
+			const __u64 __last =                                          \
 				sizeof(__hist->slots) / sizeof(__hist->slots[0]) - 1; \
 			__u64 __slot = (number);                                      \
+			__asm__ volatile("" : "+r"(__slot));                          \
 			if (__slot > __last)                                          \
 				__slot = __last;                                      \
 			__sync_fetch_and_add(&__hist->slots[__slot], 1);              \

@@ -14,7 +14,6 @@
 import random
 import time
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from bpfpack.registry.client import challenge, realms, retry, tokens
@@ -43,6 +42,7 @@ from bpfpack.registry.client.wire import (
 from bpfpack.registry.redact import redact_url
 from bpfpack.spec.errors import Denied, LimitExceeded, TransportError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import field, valuetype
 
 _HINTS: Final = {
     Trouble.TLS: "--ca-file names its authority, --plain-http reaches a registry without TLS",
@@ -55,7 +55,7 @@ _MOST_REDIRECTS: Final = 5
 _REMARK: Final = 5.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Call:
     """One question to a registry.
 
@@ -86,7 +86,7 @@ class Call:
         return self.repeatable and (self.body is None or self.body.replayable)
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class _Got:
     """A head, and the body where it was read."""
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from aiohttp import web
@@ -11,13 +10,14 @@ from bpfpack.registry.server.faults import Fault, digest_invalid
 from bpfpack.registry.server.storage import Storage
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError
+from bpfpack.spec.value import valuetype
 
 # A client that sends nothing for so long is gone.
 _IDLE_SECONDS: Final = 60
 _ETAG: Final = re.compile(r'(?:W/)?"([^"]*)"')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Call:
     """A request, the repository it is about, and the last component of its path."""
 

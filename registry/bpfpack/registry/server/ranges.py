@@ -1,10 +1,10 @@
 """The two kinds of range: of a download (RFC 9110 section 14) and of an uploaded chunk."""
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from bpfpack.registry.server.faults import Fault
+from bpfpack.spec.value import valuetype
 
 # Enough for any file, and far below what Python refuses to convert.
 _DIGITS: Final = r"[0-9]{1,19}"
@@ -12,7 +12,7 @@ _BYTES: Final = re.compile(rf"bytes=({_DIGITS})?-({_DIGITS})?", re.IGNORECASE)
 _CHUNK: Final = re.compile(rf"({_DIGITS})-({_DIGITS})")
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Span:
     """``count`` bytes from ``start``."""
 

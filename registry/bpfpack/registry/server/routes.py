@@ -3,11 +3,11 @@
 A repository may itself be called ``x/blobs/uploads``, so paths are read from the right.
 """
 
-from dataclasses import dataclass
 from enum import Enum
 
 from bpfpack.registry.server.faults import Fault, name_invalid
 from bpfpack.spec.reference import valid_repository
+from bpfpack.spec.value import valuetype
 
 
 class Kind(Enum):
@@ -22,7 +22,7 @@ class Kind(Enum):
     REFERRERS = "referrers"
 
 
-@dataclass(frozen=True, slots=True)
+@valuetype(kw_only=False)
 class Route:
     """An endpoint: its kind, its repository, and the last component where that varies."""
 

@@ -9,7 +9,6 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from bpfpack.registry.server.app import make_app
 from bpfpack.registry.server.disk import DiskStorage
 from bpfpack.registry.server.drain import Drain
 from bpfpack.spec.errors import StoreError, TransportError, UsageError
+from bpfpack.spec.value import valuetype
 
 _LOG: Final = logging.getLogger(__name__)
 # What is under way when the server is told to stop has so long to end.
@@ -33,7 +33,7 @@ _READ_BUFFER: Final = 256 * 1024
 _SWEEP_SECONDS: Final = 600
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Tls:
     """Where the server's certificate chain and its key are, both PEM."""
 
@@ -41,7 +41,7 @@ class Tls:
     key: Path
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class ServerConfig:
     """What to serve, and where.
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import IO, Protocol
 
 from bpfpack.spec.digest import Digest
+from bpfpack.spec.value import valuetype
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class StoredManifest:
     """A manifest as it was pushed, byte for byte."""
 
@@ -17,7 +17,7 @@ class StoredManifest:
     raw: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class NewManifest:
     """A manifest to keep, with what the indexes over it need.
 
@@ -34,7 +34,7 @@ class NewManifest:
     descriptor: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Page:
     """Part of a listing; ``more`` says that something follows."""
 

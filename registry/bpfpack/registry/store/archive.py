@@ -8,7 +8,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -26,6 +25,7 @@ from bpfpack.spec.errors import LimitExceeded, StoreError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_index
 from bpfpack.spec.package import children
+from bpfpack.spec.value import replace
 
 _END: Final = bytes(2 * tarfile.BLOCKSIZE)
 

@@ -5,7 +5,6 @@ keeps one of each for all repositories.
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from bpfpack.spec import mediatypes
@@ -14,6 +13,7 @@ from bpfpack.spec.digest import Digest
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_manifest
 from bpfpack.spec.signature import fallback_tag
+from bpfpack.spec.value import valuetype
 
 #: Signatures, attestations and bills of materials of cosign (its SIGNATURE_SPEC.md).
 SUFFIXES: Final = (".sig", ".att", ".sbom")
@@ -21,7 +21,7 @@ SUFFIXES: Final = (".sig", ".att", ".sbom")
 _ATTACHED: Final = re.compile(r"sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Joined:
     """What an attached tag shall name; ``config`` when a blob had to be made for it."""
 

@@ -16,7 +16,6 @@ read is hashed again; directories and files of other owners, and links, are refu
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +38,7 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, parse
 from bpfpack.spec.package import children
 from bpfpack.spec.reference import Reference, valid_tag
+from bpfpack.spec.value import replace, valuetype
 
 LAYOUT_FILE: Final = "oci-layout"
 LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
@@ -175,7 +175,7 @@ class DiskStore:
             yield root
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class LocalRepository:
     """One repository of a `DiskStore`: a `Source` and a `Sink`."""
 

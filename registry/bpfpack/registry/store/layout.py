@@ -6,7 +6,6 @@ listed by ``index.json``; a signature or other referrer is an entry without a na
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -26,13 +25,14 @@ from bpfpack.spec.errors import LimitExceeded, NotFound, SpecError
 from bpfpack.spec.limits import KIB, LIMITS
 from bpfpack.spec.manifest import Index, Manifest, parse
 from bpfpack.spec.reference import Reference
+from bpfpack.spec.value import replace, valuetype
 
 INDEX_FILE: Final = "index.json"
 LAYOUT_FILE: Final = "oci-layout"
 _LAYOUT_LIMIT: Final = 4 * KIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Entry:
     """One line of ``index.json``; ``name`` is its ``ref.name`` annotation."""
 
@@ -181,7 +181,7 @@ class Layout:
             return read_at_most(stream, limit, name)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class LayoutRepository:
     """One repository of a `Layout`: a `Source`."""
 

@@ -3,7 +3,6 @@
 import io
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 
 from bpfpack.registry.store import attached
 from bpfpack.spec.bounded import Readable, read_exactly
@@ -13,6 +12,7 @@ from bpfpack.spec.errors import NotFound, StoreError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.package import Package, children
+from bpfpack.spec.value import replace
 
 
 class MemoryStore:

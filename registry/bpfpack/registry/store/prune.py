@@ -9,7 +9,6 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bpfpack.registry.owned import OwnedDir
@@ -19,6 +18,7 @@ from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import ContentError, LimitExceeded, NotFound, SpecError, StoreError
 from bpfpack.spec.manifest import Index
 from bpfpack.spec.package import children
+from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from bpfpack.registry.store.disk import DiskStore
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 GRACE: Final = 3600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Pruned:
     """What was removed, or would have been: blobs, and their bytes."""
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
@@ -11,6 +10,7 @@ from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.errors import SpecError, StoreError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.reference import Reference
+from bpfpack.spec.value import valuetype
 
 #: A record holds a descriptor and its annotations, which a manifest bounds.
 RECORD_LIMIT: Final = LIMITS.manifest
@@ -31,7 +31,7 @@ class Origin(StrEnum):
 _ORIGINS: Final[Mapping[str, Origin]] = {origin.value: origin for origin in Origin}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Record:
     """A reference with its descriptor; ``added`` and ``created`` are RFC 3339 times in UTC.
 

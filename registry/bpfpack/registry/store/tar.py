@@ -7,11 +7,11 @@ and refuses everything else.  Format: POSIX.1-2017, pax, "ustar Interchange Form
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final, Protocol
 
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import valuetype
 
 BLOCK: Final = 512
 
@@ -27,7 +27,7 @@ class ReadsAt(Protocol):
     def read_at(self, offset: int, size: int) -> bytes: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Member:
     """Where the bytes of one file are."""
 

@@ -1,11 +1,12 @@
 """What crosses from a kernel buffer to a formatter: a batch, never one event."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
+from bpfpack.spec.value import valuetype
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@valuetype
 class Batch:
     """Raw records of one source, in the order they were taken.
 

@@ -17,7 +17,6 @@ digits in a table; CSV has no column for it and leaves all cells empty.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, get_args
 
 from bpfpack.runner.events.batch import Batch
@@ -28,6 +27,7 @@ from bpfpack.runner.events.selector import Selector
 from bpfpack.runner.events.table import Columns
 from bpfpack.spec.record import RecordLayout
 from bpfpack.spec.safetext import fit, json_string, printable
+from bpfpack.spec.value import valuetype
 
 OutputFormat = Literal["table", "json", "csv", "raw"]
 OUTPUT_FORMATS: Final[tuple[str, ...]] = get_args(OutputFormat)
@@ -47,7 +47,7 @@ class Formatter(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class RecordType:
     """One type that an output carries; ``when`` is its value of the discriminator."""
 
@@ -55,7 +55,7 @@ class RecordType:
     when: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class EventOutput:
     """What a formatter knows of its output.
 

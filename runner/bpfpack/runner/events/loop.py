@@ -13,13 +13,13 @@ import contextlib
 import select
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from bpfpack.runner.events.batch import Batch, Source
 from bpfpack.runner.events.formatter import Formatter
 from bpfpack.runner.events.sink import Sink
 from bpfpack.runner.events.stop import StopReason, StopSignals
+from bpfpack.spec.value import valuetype
 
 Reason = Literal["timeout", "max-events", "closed-pipe"] | StopReason
 
@@ -43,7 +43,7 @@ class Sampler(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Stream:
     """A source of events and what formats them."""
 
@@ -51,7 +51,7 @@ class Stream:
     formatter: Formatter
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Sampled:
     """A sampler, read every ``interval`` seconds and once at the end; None: only then."""
 
@@ -59,7 +59,7 @@ class Sampled:
     interval: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Result:
     """How a run went.
 

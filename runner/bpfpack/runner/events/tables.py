@@ -10,7 +10,6 @@ value; numbers from the largest, text from A.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
@@ -21,12 +20,13 @@ from bpfpack.runner.events.values import local, utc
 from bpfpack.spec.errors import SpecError, UsageError
 from bpfpack.spec.record import RecordLayout
 from bpfpack.spec.safetext import json_string, printable
+from bpfpack.spec.value import valuetype
 
 #: Lines of a terminal that a block needs besides its rows: empty, time, titles, rest, prompt.
 _AROUND: Final = 5
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class MapOutput:
     """What samplers know of their output; ``alone`` is False when there are others."""
 
@@ -40,7 +40,7 @@ class MapOutput:
         return "" if self.alone else f'"output":{json_string(self.name)},'
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@valuetype
 class Terminal:
     """The size of the terminal that output goes to."""
 
