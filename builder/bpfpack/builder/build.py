@@ -210,8 +210,8 @@ def _places(compiler: Compiler, project: _Project, place: Workspace) -> list[Pla
 def _lost_tags(spec: ObjectSpec, places: Sequence[Places], shown: str) -> list[str]:
     """Say which words of the source did not reach the object.
 
-    A header that several sources include is said once for each: a word is lost when all of
-    them lost it.
+    They are counted in each source against the whole object, so that a header which several
+    sources include is no reason to warn.
     """
     if spec.btf is None:
         return []

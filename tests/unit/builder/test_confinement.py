@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bpfpack.builder import sandbox, toolchain
+from bpfpack.builder import confine, sandbox, toolchain
 from bpfpack.builder.build import build
 from bpfpack.builder.flags import check_flags
 from bpfpack.builder.sandbox import Identity
@@ -182,6 +182,19 @@ def test_tools_write_nowhere_and_connect_nowhere(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert run("bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port}").code
+
+
+def test_a_kernel_without_landlock_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = Path(confine.__file__).read_text()
+    without = text.replace("version = _version()", "version = 0")
+    assert without != text
+    (tmp_path / "confine.py").write_text(without)
+    monkeypatch.setattr(confine, "__file__", str(tmp_path / "confine.py"))
+    (warning,) = built(tmp_path / "project", PROGRAM).warnings
+    assert warning.startswith("this kernel has no Landlock")
+    assert run("id", "-u").output != b"0\n"
 
 
 def test_tools_see_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,8 @@
  * length of an array in a later parameter (__bpfpack_when, _step, _interval), where the
  * compiler itself has worked out enumerators, macros and sizeof.
  *
- * Losses are exact where these are used instead of the plain helpers:
+ * Losses are exact where these are used instead of the plain helpers, with a map that an
+ * OUTPUT, HISTOGRAM or TABLE above names:
  *
  *   bpfpack_reserve(map, size)                  as bpf_ringbuf_reserve
  *   bpfpack_submit(p), bpfpack_discard(p)       as bpf_ringbuf_submit, _discard
@@ -96,23 +97,23 @@
 #define __bpfpack_op_sort(member)
 #define __bpfpack_op_name(n)
 
-#define __bpfpack_decl(kind, map, type, ...)                                           \
-	__attribute__((used)) BPFPACK_TAG(kind "=" #map)                               \
-	__bpfpack_each(__bpfpack_ot_, ##__VA_ARGS__) static int                        \
-	__bpfpack_glue(__bpfpack_type_##map##_, __COUNTER__)(                          \
-		__attribute__((unused)) const type *__bpfpack_of                       \
-			__bpfpack_each(__bpfpack_op_, ##__VA_ARGS__))                  \
-	{                                                                              \
-		return 0;                                                              \
-	}                                                                              \
+#define __bpfpack_decl(kind, map, type, ...)                          \
+	__attribute__((used)) BPFPACK_TAG(kind "=" #map)              \
+	__bpfpack_each(__bpfpack_ot_, ##__VA_ARGS__) static int       \
+	__bpfpack_glue(__bpfpack_type_##map##_, __COUNTER__)(         \
+		__attribute__((unused)) const type *__bpfpack_of      \
+			__bpfpack_each(__bpfpack_op_, ##__VA_ARGS__)) \
+	{                                                             \
+		return 0;                                             \
+	}                                                             \
 	struct __bpfpack_needs_a_semicolon
 #define __bpfpack_lost(map) static __attribute__((unused)) __u64 __bpfpack_lost_##map
 
 #define BPFPACK_OUTPUT(map, type, ...) \
 	__bpfpack_lost(map);           \
 	__bpfpack_decl("events", map, type, ##__VA_ARGS__)
-#define BPFPACK_HISTOGRAM(map, ...)                                                  \
-	__bpfpack_lost(map);                                                         \
+#define BPFPACK_HISTOGRAM(map, ...)                                                       \
+	__bpfpack_lost(map);                                                              \
 	static __attribute__((unused)) const __typeof__(*map.value) __bpfpack_zero_##map; \
 	__bpfpack_decl("histogram", map, void, ##__VA_ARGS__)
 #define BPFPACK_TABLE(map, ...) \
@@ -156,43 +157,43 @@
 	}                                                                         \
 	struct __bpfpack_needs_a_semicolon
 
-#define BPFPACK_ENUM(type)                                                                 \
-	static __attribute__((used)) int __bpfpack_glue(__bpfpack_enum_, __COUNTER__)(     \
-		__attribute__((unused)) const type *__bpfpack_of)                          \
-	{                                                                                  \
-		return 0;                                                                  \
-	}                                                                                  \
+#define BPFPACK_ENUM(type)                                                             \
+	static __attribute__((used)) int __bpfpack_glue(__bpfpack_enum_, __COUNTER__)( \
+		__attribute__((unused)) const type *__bpfpack_of)                      \
+	{                                                                              \
+		return 0;                                                              \
+	}                                                                              \
 	struct __bpfpack_needs_a_semicolon
 
 #define __bpfpack_lose(map) __sync_fetch_and_add(&__bpfpack_lost_##map, 1)
 
-#define bpfpack_reserve(map, size)                                 \
-	({                                                         \
+#define bpfpack_reserve(map, size)                                   \
+	({                                                           \
 		void *__record = bpf_ringbuf_reserve(&map, size, 0); \
-		if (!__record)                                     \
-			__bpfpack_lose(map);                       \
-		__record;                                          \
+		if (!__record)                                       \
+			__bpfpack_lose(map);                         \
+		__record;                                            \
 	})
 #define bpfpack_submit(record) bpf_ringbuf_submit(record, 0)
 #define bpfpack_discard(record) bpf_ringbuf_discard(record, 0)
 
 /* A map's type is the length of the array that its member `type` points to. */
 #define __bpfpack_is_ring(map) (sizeof(*(map).type) / sizeof(int) == BPF_MAP_TYPE_RINGBUF)
-#define bpfpack_output(ctx, map, data, size)                                                  \
-	({                                                                                    \
-		long __error =                                                                \
-			__bpfpack_is_ring(map) ?                                              \
-				bpf_ringbuf_output(&map, data, size, 0) :                     \
+#define bpfpack_output(ctx, map, data, size)                                                     \
+	({                                                                                       \
+		long __error =                                                                   \
+			__bpfpack_is_ring(map) ?                                                 \
+				bpf_ringbuf_output(&map, data, size, 0) :                        \
 				bpf_perf_event_output(ctx, &map, BPF_F_CURRENT_CPU, data, size); \
-		if (__error)                                                                  \
-			__bpfpack_lose(map);                                                  \
-		__error;                                                                      \
+		if (__error)                                                                     \
+			__bpfpack_lose(map);                                                     \
+		__error;                                                                         \
 	})
 
 #define bpfpack_update(map, k, v)                                                  \
 	({                                                                         \
-		const __typeof__(*map.key) *__key = (k);                               \
-		const __typeof__(*map.value) *__value = (v);                           \
+		const __typeof__(*map.key) *__key = (k);                           \
+		const __typeof__(*map.value) *__value = (v);                       \
 		long __error = bpf_map_update_elem(&map, __key, __value, BPF_ANY); \
 		if (__error)                                                       \
 			__bpfpack_lose(map);                                       \
@@ -200,18 +201,18 @@
 	})
 
 /* Two processors may add one key at a time: whoever comes second (-EEXIST) finds it. */
-#define bpfpack_lookup_or_init(map, k, init)                                         \
-	({                                                                           \
-		const __typeof__(*map.key) *__key = (k);                                 \
-		const __typeof__(*map.value) *__init = (init);                           \
-		__typeof__(*map.value) *__found = bpf_map_lookup_elem(&map, __key);      \
-		if (!__found) {                                                      \
-			bpf_map_update_elem(&map, __key, __init, BPF_NOEXIST);       \
-			__found = bpf_map_lookup_elem(&map, __key);                  \
-			if (!__found)                                                \
-				__bpfpack_lose(map);                                 \
-		}                                                                    \
-		__found;                                                             \
+#define bpfpack_lookup_or_init(map, k, init)                                        \
+	({                                                                          \
+		const __typeof__(*map.key) *__key = (k);                            \
+		const __typeof__(*map.value) *__init = (init);                      \
+		__typeof__(*map.value) *__found = bpf_map_lookup_elem(&map, __key); \
+		if (!__found) {                                                     \
+			bpf_map_update_elem(&map, __key, __init, BPF_NOEXIST);      \
+			__found = bpf_map_lookup_elem(&map, __key);                 \
+			if (!__found)                                               \
+				__bpfpack_lose(map);                                \
+		}                                                                   \
+		__found;                                                            \
 	})
 
 /* A ready-made value for BPFPACK_HISTOGRAM; any struct with an array `slots` will do. */
