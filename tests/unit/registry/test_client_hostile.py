@@ -121,6 +121,13 @@ def test_blob_that_ends_early_every_time(registry: Listener, repository: RemoteR
     assert len(registry.seen) <= QUICK.attempts
 
 
+def test_a_blob_of_another_size_is_not_there(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    registry.on("HEAD", blob_path(), Reply(body=BLOB[:-1]))
+    assert not repository.has(WANT)
+
+
 # 3: truncated bodies go on where they broke off.
 
 
