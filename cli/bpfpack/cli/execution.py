@@ -1,7 +1,6 @@
 """A verified package in the kernel, its output on stdout, until something ends it."""
 
 import os
-import shutil
 import sys
 from typing import TYPE_CHECKING, Final, cast
 
@@ -177,5 +176,6 @@ def _terminal() -> "Terminal | None":
         return None
     from bpfpack.runner.events.tables import Terminal
 
-    size = shutil.get_terminal_size()
-    return Terminal(columns=size.columns, lines=size.lines)
+    columns, lines = os.get_terminal_size(sys.stdout.fileno())
+    # A terminal of unknown size says 0 by 0.
+    return Terminal(columns=columns or 80, lines=lines or 24)

@@ -5,6 +5,7 @@ before a style is put around it, so no text from outside carries one of its own.
 Colours and bars only on a terminal; ``NO_COLOR`` and ``TERM=dumb`` are honoured.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -143,12 +144,23 @@ class Printer:
         # A locale that cannot spell it gets escapes, not a traceback.
         stream.write(safe.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         if stream is self._err:
-            stream.flush()
+            _flush_messages(stream)
 
     def _styled(self, stream: TextIO, text: str, style: str | None) -> str:
         if style is None or not self._colour[stream]:
             return text
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+
+def _flush_messages(stream: TextIO) -> None:
+    """A terminal that was closed (EIO) reads nothing more: how a command ends is unchanged."""
+    try:
+        stream.flush()
+    except OSError as e:
+        if e.errno != errno.EIO:
+            raise
+        # What is buffered would fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def compact(value: object) -> str:

@@ -6,7 +6,6 @@ no typer, no argparse.
 """
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Final
 
 from bpfpack.spec.errors import UsageError
@@ -170,6 +169,8 @@ def _take(found: dict[str, str], spelling: str, value: str | None, rest: list[st
 
 def _unknown(spelling: str) -> UsageError:
     error = UsageError(f"no such option of run: {spelling}")
+    from difflib import get_close_matches
+
     near = get_close_matches(spelling, list(_BY_SPELLING), n=1)
     return error.with_hint(
         f"did you mean {near[0]}?"

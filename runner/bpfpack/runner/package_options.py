@@ -8,9 +8,7 @@ makes the bytes.  Nothing here reads or prints.
 import re
 import struct
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
-from fractions import Fraction
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from bpfpack.spec.agreement import option_type
 from bpfpack.spec.btf import Array, Btf, Enum, Enum64, Float, Int
@@ -21,6 +19,9 @@ from bpfpack.spec.layout import resolve
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.safetext import printable
 from bpfpack.spec.value import field, valuetype
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 _INTEGER: Final = re.compile(
     r"[+-]?(?:0x[0-9a-f]{1,40}|0o[0-7]{1,50}|0b[01]{1,130}|0|[1-9][0-9]{0,40})", re.IGNORECASE
@@ -200,6 +201,8 @@ class _Parser:
 
     def _unknown(self, word: str) -> UsageError:
         known = [spelling for o in self.options for spelling in _spellings(o)]
+        from difflib import get_close_matches
+
         near = get_close_matches(word[:80], known, n=1)
         return UsageError(f"the package has no option {word[:80]!r}").with_hint(
             f"did you mean {near[0]}?" if near else "--help after the reference lists its options"
@@ -263,11 +266,13 @@ def _number(option: PackageOption, text: str) -> int | float | None:
     return int(number)
 
 
-def _scaled(text: str, unit: str | None) -> Fraction | None:
+def _scaled(text: str, unit: str | None) -> "Fraction | None":
     """Read "1.5ms" or "64k" as a number of the option's own unit."""
     match = _SCALED.fullmatch(text)
     if match is None or unit is None:
         return None
+    from fractions import Fraction  # 3 ms, for those who type a unit
+
     suffix, count = match[2].lower(), Fraction(match[1])
     if unit in _DURATIONS and suffix in _DURATIONS:
         return count * Fraction(_DURATIONS[suffix], _DURATIONS[unit])

@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import select
-import socket
 import stat
 import time
 from collections.abc import Callable
@@ -154,6 +153,8 @@ class Sink:
             self._reopen(fd)
 
     def _use_socket(self, fd: int) -> None:
+        import socket  # 2 ms that hardly any run needs
+
         peer = socket.socket(fileno=os.dup(fd))
         self._write = lambda piece: peer.send(piece, socket.MSG_DONTWAIT)
         self._undo = peer.close

@@ -6,7 +6,6 @@ because whoever sends it has seen the first do nothing.
 
 import os
 import signal
-import socket
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Final, Literal, Self
@@ -35,10 +34,8 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         # Bytes written by the C-level handler end a poll even when the Python one runs late.
-        self._ours, self._theirs = socket.socketpair()
-        self._ours.setblocking(False)
-        self._theirs.setblocking(False)
-        self._wakeup_before = signal.set_wakeup_fd(self._theirs.fileno(), warn_on_full_buffer=False)
+        self._ours, self._theirs = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup_before = signal.set_wakeup_fd(self._theirs, warn_on_full_buffer=False)
         for number in _REASONS:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._on_signal)
@@ -55,13 +52,13 @@ class StopSignals:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._before.clear()
         signal.set_wakeup_fd(self._wakeup_before)
-        self._ours.close()
-        self._theirs.close()
+        os.close(self._ours)
+        os.close(self._theirs)
 
     @property
     def fd(self) -> int:
         """Readable from the first signal on."""
-        return self._ours.fileno()
+        return self._ours
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.reason is None:

@@ -30,7 +30,6 @@ because what a call returns without failing is positive too (a descriptor, a len
 """
 
 import math
-import socket
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -100,6 +99,8 @@ def _string_text(raw: bytes) -> str:
 
 def _address(field: Field, byte_order: ByteOrder) -> Meaning:
     swap = field.order == "host" and byte_order == "little"
+    import socket  # 2 ms for those who show addresses
+
     family, width = (socket.AF_INET, 15) if field.format == "ipv4" else (socket.AF_INET6, 25)
 
     def value(raw: bytes) -> Value:
