@@ -176,6 +176,15 @@ def _usage(error: Any) -> UsageError:
     return UsageError(message.rstrip(".")).with_hint(hint)
 
 
+class _Forward(typer.core.TyperCommand):
+    """A command whose arguments are none of typer's business, ``--`` included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep them as they are."""
+        ctx.args = list(args)
+        return []
+
+
 def _run_command() -> Any:
     """``run`` for typer: all arguments go to the parser of `run_options`."""
     single = new_app()
@@ -187,9 +196,8 @@ def _run_command() -> Any:
 
     single.command(
         name="run",
+        cls=_Forward,
         help=COMMANDS["run"].line,
         epilog=epilog(run_options.EXAMPLES),
-        add_help_option=False,
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )(run)
     return typer.main.get_command(single)

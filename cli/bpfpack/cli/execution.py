@@ -8,6 +8,7 @@ from bpfpack.cli._exit import Exit
 from bpfpack.cli.host import Host
 from bpfpack.cli.run_options import RunRequest
 from bpfpack.cli.units import count, seconds
+from bpfpack.runner import capabilities
 from bpfpack.runner.events.formatter import (
     EventOutput,
     OutputFormat,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: How often a table is read unless the package says.
 _TABLE_MS: Final = 1000
+#: Of all privileges, what reading maps takes before Linux 5.19.
+_KEPT: Final = ("CAP_BPF",)
 _EXITS: Final = {
     "timeout": Exit.OK,
     "max-events": Exit.OK,
@@ -68,6 +71,7 @@ def execute(
                 max_events=events,
             )
             session.attach()
+            capabilities.drop(keep=_KEPT)
             host.printer.info(f"attached {len(plan.loaded)} programs; Ctrl-C ends it")
             result = loop.run()
         finally:

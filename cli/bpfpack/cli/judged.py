@@ -1,11 +1,30 @@
-"""A judgement as lines and as a document."""
+"""A judgement of what was found: made, as lines, and as a document."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from bpfpack.spec.judgement import Judgement
+from bpfpack.cli.host import Host
+from bpfpack.cli.located import Located, places_of
+from bpfpack.spec.judgement import Evidence, Judgement
+from bpfpack.spec.judging import judge
+from bpfpack.spec.policy import Policy
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import format_time
+
+
+def judge_located(
+    host: Host, found: Located, *, policy: Policy | None = None, allow_downgrade: bool = False
+) -> Judgement:
+    """Weigh every signature of what was found, under this host's policy or another one."""
+    return judge(
+        Evidence(origin=found.origin, manifest=found.content, places=places_of(host, found)),
+        policy or host.policy,
+        host.check,
+        now=host.now,
+        marks=host.marks,
+        allow_downgrade=allow_downgrade,
+        host_key=host.host_key.public_pem(),
+    )
 
 
 def judgement_rows(reference: Reference, judged: Judgement) -> Iterator[str]:

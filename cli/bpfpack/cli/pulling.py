@@ -1,12 +1,11 @@
 """Fetching a package from its registry into the store, under the policy."""
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.located import Located, locate_remote, places_of
+from bpfpack.cli.judged import judge_located
+from bpfpack.cli.located import Located, locate_remote
 from bpfpack.cli.platform import host_platform
 from bpfpack.cli.progress import shown
 from bpfpack.registry.transfer import copy
-from bpfpack.spec.judgement import Evidence
-from bpfpack.spec.judging import judge
 from bpfpack.spec.reference import Reference
 
 
@@ -46,15 +45,7 @@ def pull_package(
 
 
 def _judge(host: Host, found: Located, allow_downgrade: bool) -> None:
-    judged = judge(
-        Evidence(origin=found.origin, manifest=found.content, places=places_of(host, found)),
-        host.policy,
-        host.check,
-        now=host.now,
-        marks=host.marks,
-        allow_downgrade=allow_downgrade,
-        host_key=host.host_key.public_pem(),
-    )
+    judged = judge_located(host, found, allow_downgrade=allow_downgrade)
     if judged.accepted:
         return
     if host.policy.problem or (judged.scope and judged.scope.level == "enforce"):

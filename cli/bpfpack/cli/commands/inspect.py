@@ -5,16 +5,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.judged import describe
-from bpfpack.cli.located import Located, locate, places_of
+from bpfpack.cli.judged import describe, judge_located
+from bpfpack.cli.located import Located, locate
 from bpfpack.cli.options import CaFile, DocumentFormat, PlainHttp
 from bpfpack.cli.platform import host_platform
 from bpfpack.cli.units import size
 from bpfpack.registry.fetch_package import resolve_child
 from bpfpack.spec.bounded import read_exactly
 from bpfpack.spec.config import Config
-from bpfpack.spec.judgement import Evidence
-from bpfpack.spec.judging import judge
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.package import PackageLayout
@@ -76,14 +74,7 @@ def _print_readme(host: Host, found: Located, layout: PackageLayout) -> None:
 
 
 def _document(host: Host, found: Located, layout: PackageLayout, config: Config) -> dict[str, Any]:
-    judged = judge(
-        Evidence(origin=found.origin, manifest=found.content, places=places_of(host, found)),
-        host.policy,
-        host.check,
-        now=host.now,
-        marks=host.marks,
-        host_key=host.host_key.public_pem(),
-    )
+    judged = judge_located(host, found)
     return {
         "reference": str(found.reference),
         "digest": str(found.content.descriptor.digest),

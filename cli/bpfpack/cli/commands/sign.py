@@ -7,14 +7,12 @@ import typer
 
 from bpfpack.cli.host import Host
 from bpfpack.cli.identity import can_ask, load_key
-from bpfpack.cli.judged import describe, judgement_rows
-from bpfpack.cli.located import Located, locate, places_of
+from bpfpack.cli.judged import describe, judge_located, judgement_rows
+from bpfpack.cli.located import Located, locate
 from bpfpack.cli.options import CaFile, DocumentFormat, PasswordFd, PasswordFile, PlainHttp
 from bpfpack.registry.trust import attach, keyfiles
 from bpfpack.registry.trust import sign as signing
 from bpfpack.spec.errors import UsageError
-from bpfpack.spec.judgement import Evidence
-from bpfpack.spec.judging import judge
 from bpfpack.spec.policy import Key, Policy, parse_age
 from bpfpack.spec.reference import Reference
 
@@ -78,14 +76,7 @@ def verify(
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
     found = locate(host, Reference.parse(name))
     policy = _policy(host, key)
-    judged = judge(
-        Evidence(origin=found.origin, manifest=found.content, places=places_of(host, found)),
-        policy,
-        host.check,
-        now=host.now,
-        marks=host.marks,
-        host_key=host.host_key.public_pem(),
-    )
+    judged = judge_located(host, found, policy=policy)
     if output != "text":
         host.printer.document(describe(found.reference, judged), output)
     elif judged.accepted:

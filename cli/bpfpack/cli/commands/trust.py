@@ -7,14 +7,12 @@ import typer
 
 from bpfpack.cli.app import epilog, new_app
 from bpfpack.cli.host import Host
-from bpfpack.cli.judged import describe
-from bpfpack.cli.located import locate, places_of
+from bpfpack.cli.judged import describe, judge_located
+from bpfpack.cli.located import locate
 from bpfpack.cli.options import CaFile, DocumentFormat, ListingFormat, PlainHttp
 from bpfpack.registry.trust import keyfiles, keys, policyfile
 from bpfpack.spec.bounded import read_at_most
 from bpfpack.spec.errors import UsageError
-from bpfpack.spec.judgement import Evidence
-from bpfpack.spec.judging import judge
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.policy import Key, Scope
 from bpfpack.spec.reference import Reference
@@ -136,14 +134,7 @@ def test(
     """Explain what the policy says about a package, and what would change it."""
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
     found = locate(host, Reference.parse(name))
-    judged = judge(
-        Evidence(origin=found.origin, manifest=found.content, places=places_of(host, found)),
-        host.policy,
-        host.check,
-        now=host.now,
-        marks=host.marks,
-        host_key=host.host_key.public_pem(),
-    )
+    judged = judge_located(host, found)
     if output != "text":
         host.printer.document(describe(found.reference, judged), output)
         return
