@@ -142,9 +142,11 @@ class Printer:
         safe = before + self._styled(stream, printable(text), style)
         encoding = stream.encoding or "ascii"
         # A locale that cannot spell it gets escapes, not a traceback.
-        stream.write(safe.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        line = safe.encode(encoding, "backslashreplace").decode(encoding) + "\n"
         if stream is self._err:
-            _flush_messages(stream)
+            _tell(stream, line)
+        else:
+            stream.write(line)
 
     def _styled(self, stream: TextIO, text: str, style: str | None) -> str:
         if style is None or not self._colour[stream]:
@@ -152,9 +154,10 @@ class Printer:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
 
 
-def _flush_messages(stream: TextIO) -> None:
+def _tell(stream: TextIO, line: str) -> None:
     """A terminal that was closed (EIO) reads nothing more: how a command ends is unchanged."""
     try:
+        stream.write(line)
         stream.flush()
     except OSError as e:
         if e.errno != errno.EIO:
