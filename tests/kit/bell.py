@@ -11,7 +11,7 @@ _NUMBERS: Final = {"x86_64": 121, "aarch64": 155}
 RECORDS: Final = 4096 // 24
 
 SOURCE: Final = """
-#include "vmlinux.h"
+#include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "bpfpack.h"
 
@@ -23,7 +23,7 @@ struct {
 
 BPFPACK_OUTPUT(events, struct event);
 BPFPACK_PACKAGE(description("Rings"), license("GPL-2.0"));
-const volatile pid_t target_pid BPFPACK_PARAM(short(p), help("whose calls"));
+const volatile int target_pid BPFPACK_PARAM(short(p), help("whose calls"));
 static __u64 number;
 
 SEC("raw_tp/sys_enter")

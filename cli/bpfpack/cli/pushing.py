@@ -1,5 +1,6 @@
 """Sending a package to its registry, signed where that is due."""
 
+from functools import cached_property
 from pathlib import Path
 
 from bpfpack.cli.host import Host
@@ -24,10 +25,18 @@ from bpfpack.spec.value import replace, valuetype
 class Signing:
     """Whether and how to sign; ``wanted`` None means: what was built here or signed before."""
 
+    host: Host
     wanted: bool | None = None
     key: str | None = None
     password_file: Path | None = None
     password_fd: int | None = None
+
+    @cached_property
+    def unlocked(self) -> PrivateKey:
+        """The private key; its password is asked for once, however many tags are pushed."""
+        return load_key(
+            self.host, self.key, password_file=self.password_file, password_fd=self.password_fd
+        )
 
 
 def push_package(host: Host, reference: Reference, options: Signing) -> Digest:
@@ -57,7 +66,7 @@ def _sign(
     Foreign bytes are endorsed only when ``--sign`` says so: pulling evil/x, tagging and
     pushing it as corp/x must not.
     """
-    named = _unlock(host, options) if options.key else None
+    named = options.unlocked if options.key else None
     public = named.public_pem if named else _own_public(host)
     asked = bool(options.wanted or options.key)
     built = host.host_key.built_here(subject.digest)
@@ -78,15 +87,9 @@ def _sign(
             )
             return
         host.printer.warn(f"signing what comes from elsewhere: {reference} is {subject.digest}")
-    signed = signing.sign(subject, reference, named or _unlock(host, options), now=host.now)
+    signed = signing.sign(subject, reference, named or options.unlocked, now=host.now)
     attach.attach(place, signed)
     host.printer.info(f"signed {reference} by SHA256:{fingerprint(public)[:16]}")
-
-
-def _unlock(host: Host, options: Signing) -> PrivateKey:
-    return load_key(
-        host, options.key, password_file=options.password_file, password_fd=options.password_fd
-    )
 
 
 def _own_public(host: Host) -> str | None:

@@ -70,7 +70,9 @@ def push(
     What you built here, or signed before, gets your signature for each name it is pushed under.
     """
     host = Host.here(quiet=quiet, plain_http=plain_http, ca_file=ca_file)
-    signing = Signing(wanted=sign, key=key, password_file=password_file, password_fd=password_fd)
+    signing = Signing(
+        host=host, wanted=sign, key=key, password_file=password_file, password_fd=password_fd
+    )
     for reference in _references(host, Reference.parse(name), all_tags):
         digest = push_package(host, reference, signing)
         host.printer.result(f"{reference}  {digest}")
