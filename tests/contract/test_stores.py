@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from bpfpack.registry.bundle import load, save
+from bpfpack.registry.archiving import load, save
 from bpfpack.registry.store.archive import ArchiveWriter
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.store.layout import Layout

@@ -1,6 +1,7 @@
 """The one call of `admit`: this host's policy, or the key on the command line."""
 
 from bpfpack.cli.host import Host
+from bpfpack.cli.identity import key_name
 from bpfpack.registry.owned import OwnedDir
 from bpfpack.spec import strictjson
 from bpfpack.spec.policy import Key, Policy
@@ -48,7 +49,7 @@ def _policy(host: Host, key: str | None) -> Policy:
     from bpfpack.registry.trust.keyfiles import read_public
 
     host.printer.info(f"judging by {key} alone; signatures that name no reference count too")
-    return Policy.only_key(Key(name=key, pem=read_public(key, host.environ)))
+    return Policy.only_key(Key(name=key_name(key), pem=read_public(key, host.environ)))
 
 
 def _record(host: Host, verified: VerifiedArtifact) -> None:

@@ -46,6 +46,15 @@ def load_key(
     return keys.unlock(data, password)
 
 
+def key_name(location: str) -> str:
+    """What a key is called after its file.
+
+    >>> key_name("/srv/keys/release.pub"), key_name("env://KEY")
+    ('release', 'KEY')
+    """
+    return Path(location).stem[:128] or "key"
+
+
 def has_identity(host: Host) -> bool:
     """Say whether this user has a key of their own."""
     from bpfpack.registry.trust import keyfiles

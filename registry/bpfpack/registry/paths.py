@@ -1,4 +1,4 @@
-"""Where bpfpack keeps its files, and how a directory is opened that holds them.
+"""Where bpfpack keeps its files.
 
 | | user | root |
 |---|---|---|
@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from bpfpack.registry.owned import OwnedDir
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.value import valuetype
 
@@ -67,15 +66,6 @@ class Dirs:
     def store(self) -> Path:
         """The local store."""
         return self.data / "store"
-
-
-def secure_dir(path: Path, *, create: bool = True) -> OwnedDir:
-    """Open a directory of ours, making it 0700; raises StoreError.
-
-    It and its parents belong to this user or root, and nobody else can write them; a
-    sticky parent such as ``/tmp`` is fine.  The caller closes what is returned.
-    """
-    return OwnedDir.open(path, create=create)
 
 
 def _one(kind: str, environ: Mapping[str, str], euid: int) -> Path:

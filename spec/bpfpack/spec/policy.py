@@ -180,16 +180,6 @@ class Policy:
         ]
         return max(covering, key=lambda found: found[0])[1] if covering else None
 
-    def key_named_by(self, wanted: str) -> tuple[Key, tuple[str, ...]] | None:
-        """Return the key of a fingerprint and the scopes that trust it, or None."""
-        found = [
-            (key, scope.name)
-            for scope in self.scopes.values()
-            for key in scope.keys
-            if key.fingerprint == wanted
-        ]
-        return (found[0][0], tuple(name for _, name in found)) if found else None
-
 
 def canonical_scope(text: str) -> str:
     """Return the one spelling of a scope; raises SpecError when it is none.

@@ -1,6 +1,7 @@
 """What servers write into headers, read strictly: a value or one of our errors."""
 
 import contextlib
+import json
 
 import pytest
 from hypothesis import given
@@ -8,10 +9,13 @@ from hypothesis import strategies as st
 
 from bpfpack.registry.client import challenge, paging, realms, retry, tokens
 from bpfpack.registry.client.faults import fault
+from bpfpack.registry.client.received import read_referrers
 from bpfpack.registry.client.urls import Origin, is_loopback, origin, resolve, with_parameter
 from bpfpack.registry.client.warned import Warnings
 from bpfpack.registry.client.wire import Answer, Head, Headers
 from bpfpack.registry.redact import redact_url
+from bpfpack.spec import mediatypes
+from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.errors import BpfpackError, SpecError, TransportError
 from bpfpack.spec.safetext import printable
 
@@ -212,3 +216,14 @@ def test_loopback(host: str, loopback: bool) -> None:
 
 def test_a_parameter_goes_behind_the_query() -> None:
     assert with_parameter("https://r/u?a&b=", "c=d") == "https://r/u?a&b=&c=d"
+
+
+def test_a_malformed_referrer_hides_no_other() -> None:
+    """Sigstore's first bundles had a parameter in their artifact type."""
+    good = Descriptor.of(b"{}", mediatypes.MANIFEST)
+    odd = good.to_dict() | {"artifactType": "application/vnd.dev.sigstore.bundle+json;version=0.3"}
+    listed = {"schemaVersion": 2, "manifests": [odd, 7, {"digest": "no"}, good.to_dict()]}
+    headers = Headers([("content-type", mediatypes.INDEX)])
+    head = Head(status=200, url=BASE, headers=headers)
+    found = read_referrers(Answer(head=head, body=json.dumps(listed).encode()))
+    assert found == (good,)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bpfpack.registry.owned import OwnedDir
-from bpfpack.registry.paths import Dirs, secure_dir
+from bpfpack.registry.paths import Dirs
 from bpfpack.spec.errors import LimitExceeded, StoreError, UsageError
 
 NOBODY = 65534
@@ -61,18 +61,18 @@ def test_what_cannot_be_known_is_asked_for() -> None:
 def test_a_directory_is_made_with_its_parents_for_us_alone(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
-        secure_dir(tmp_path / "a" / "b").close()
+        OwnedDir.open(tmp_path / "a" / "b", create=True).close()
     finally:
         os.umask(before)
     for path in (tmp_path / "a", tmp_path / "a" / "b"):
         assert path.stat().st_mode & 0o7777 == 0o700
     with pytest.raises(StoreError, match="does not exist"):
-        secure_dir(tmp_path / "c", create=False)
+        OwnedDir.open(tmp_path / "c", create=False)
 
 
 def test_a_relative_path_is_refused() -> None:
     with pytest.raises(StoreError, match="not absolute"):
-        secure_dir(Path("x"))
+        OwnedDir.open(Path("x"), create=True)
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
@@ -81,15 +81,15 @@ def test_others_who_can_write_anywhere_on_the_way(tmp_path: Path, mode: int, pla
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
     (tmp_path / place).chmod(mode)
     with pytest.raises(StoreError, match=rf"others can write .*/{place}$") as caught:
-        secure_dir(tmp_path / "a" / "b" / "c")
+        OwnedDir.open(tmp_path / "a" / "b" / "c", create=True)
     assert caught.value.hint == f"chmod go-w {tmp_path / place}"
 
 
 def test_a_sticky_parent_is_fine_and_a_sticky_directory_is_not(tmp_path: Path) -> None:
     tmp_path.chmod(0o1777)
-    secure_dir(tmp_path / "a").close()
+    OwnedDir.open(tmp_path / "a", create=True).close()
     with pytest.raises(StoreError, match="others can write"):
-        secure_dir(tmp_path)
+        OwnedDir.open(tmp_path, create=True)
 
 
 @pytest.mark.kernel
@@ -98,14 +98,14 @@ def test_another_owner_anywhere_on_the_way(tmp_path: Path, place: str) -> None:
     (tmp_path / "a" / "b" / "c").mkdir(parents=True)
     os.chown(tmp_path / place, NOBODY, NOBODY)
     with pytest.raises(StoreError, match=rf"/{place} belongs to user {NOBODY}"):
-        secure_dir(tmp_path / "a" / "b" / "c")
+        OwnedDir.open(tmp_path / "a" / "b" / "c", create=True)
 
 
 def test_a_parent_may_be_a_link_of_ours(tmp_path: Path) -> None:
     (tmp_path / "real" / "deep").mkdir(parents=True)
     (tmp_path / "absolute").symlink_to(tmp_path / "real")
     (tmp_path / "real" / "relative").symlink_to("../real/deep")
-    secure_dir(tmp_path / "absolute" / "relative" / "x").close()
+    OwnedDir.open(tmp_path / "absolute" / "relative" / "x", create=True).close()
     assert (tmp_path / "real" / "deep" / "x").is_dir()
 
 
@@ -113,14 +113,14 @@ def test_the_directory_itself_may_not_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")
     with pytest.raises(StoreError, match="symbolic link"):
-        secure_dir(tmp_path / "link")
+        OwnedDir.open(tmp_path / "link", create=True)
 
 
 def test_links_in_a_circle_end(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(StoreError, match="link"):
-        secure_dir(tmp_path / "a" / "x")
+        OwnedDir.open(tmp_path / "a" / "x", create=True)
 
 
 @pytest.mark.kernel
@@ -131,14 +131,14 @@ def test_a_link_that_somebody_else_put_into_a_sticky_parent(tmp_path: Path) -> N
     (tmp_path / "tmp" / "link").symlink_to(tmp_path / "real")
     os.chown(tmp_path / "tmp" / "link", NOBODY, NOBODY, follow_symlinks=False)
     with pytest.raises(StoreError, match=f"belongs to user {NOBODY}"):
-        secure_dir(tmp_path / "tmp" / "link" / "x")
+        OwnedDir.open(tmp_path / "tmp" / "link" / "x", create=True)
 
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "x"):
         with pytest.raises(StoreError, match="not a directory"):
-            secure_dir(path)
+            OwnedDir.open(path, create=True)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\0b"])
@@ -171,7 +171,7 @@ def test_no_descriptor_leaks(tmp_path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     for path in (tmp_path / "a", tmp_path / "link", tmp_path / "link" / "x", tmp_path / "no"):
         with pytest.raises(StoreError):
-            secure_dir(path, create=False)
+            OwnedDir.open(path, create=False)
     with OwnedDir.open(tmp_path) as directory:
         for use in (directory.find_file, directory.find_child):
             with pytest.raises(StoreError):

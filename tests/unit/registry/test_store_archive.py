@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfpack.registry.bundle import load, save
+from bpfpack.registry.archiving import load, save
 from bpfpack.registry.store.archive import ArchiveWriter
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.store.files import DirectoryFiles, tar_from_path, tar_from_stream

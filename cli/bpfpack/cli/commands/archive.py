@@ -9,7 +9,7 @@ import typer
 from bpfpack.cli.host import Host
 from bpfpack.cli.options import Quiet
 from bpfpack.cli.progress import shown
-from bpfpack.registry import bundle
+from bpfpack.registry import archiving
 from bpfpack.registry.store.archive import ArchiveWriter
 from bpfpack.registry.store.layout import Layout
 from bpfpack.spec.errors import UsageError
@@ -38,7 +38,7 @@ def save(
         raise UsageError("an archive is not for a terminal").with_hint("give -f FILE, or a pipe")
     with ArchiveWriter() as writer:
         with shown(host.printer) as progress:
-            moved = bundle.save(
+            moved = archiving.save(
                 host.store, [Reference.parse(n) for n in names], writer, progress=progress
             )
         if file is None:
@@ -65,13 +65,13 @@ def load(
     layout = Layout.open(file) if file else Layout.from_stream(sys.stdin.buffer, "stdin")
     wanted = Reference.parse(name) if name else None
     with layout, shown(host.printer) as progress:
-        moved = bundle.load(layout, host.store, name=wanted, progress=progress)
+        moved = archiving.load(layout, host.store, name=wanted, progress=progress)
     _tell(host, "loaded", moved)
     for one in moved:
         host.printer.result(f"{one.reference}@{one.copied.content.descriptor.digest}")
 
 
-def _tell(host: Host, verb: str, moved: tuple[bundle.Moved, ...]) -> None:
+def _tell(host: Host, verb: str, moved: tuple[archiving.Moved, ...]) -> None:
     for one in moved:
         host.printer.info(f"{verb} {one.reference}, {one.copied.signatures} signature manifests")
         for problem in one.copied.problems:

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 import typer
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.identity import can_ask, load_key
+from bpfpack.cli.identity import can_ask, key_name, load_key
 from bpfpack.cli.judged import describe, judge_located, judgement_rows
 from bpfpack.cli.located import Located, locate
 from bpfpack.cli.options import CaFile, DocumentFormat, PasswordFd, PasswordFile, PlainHttp
@@ -91,7 +91,7 @@ def _policy(host: Host, key: str | None) -> Policy:
         return host.policy
     pem = keyfiles.read_public(key, host.environ)
     host.printer.info(f"checking by {key} alone; signatures that name no reference count too")
-    return Policy.only_key(Key(name=key, pem=pem))
+    return Policy.only_key(Key(name=key_name(key), pem=pem))
 
 
 def _confirm(found: Located) -> None:

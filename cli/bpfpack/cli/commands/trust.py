@@ -7,6 +7,7 @@ import typer
 
 from bpfpack.cli.app import epilog, new_app
 from bpfpack.cli.host import Host
+from bpfpack.cli.identity import key_name
 from bpfpack.cli.judged import describe, judge_located
 from bpfpack.cli.located import locate
 from bpfpack.cli.options import CaFile, DocumentFormat, ListingFormat, PlainHttp
@@ -70,7 +71,7 @@ def add(
     trusted = None
     if key is not None:
         pem = keyfiles.read_public(key, host.environ)
-        trusted = Key(name=name or Path(key).stem, pem=pem)
+        trusted = Key(name=name or key_name(key), pem=pem)
         if warning := keys.public_warning(pem):
             host.printer.warn(warning)
     rule = policyfile.add(

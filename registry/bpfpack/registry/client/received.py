@@ -1,11 +1,14 @@
 """What a registry answered, checked before anybody believes it."""
 
+from typing import Any
+
 from bpfpack.registry.client.wire import Answer
-from bpfpack.spec import mediatypes
+from bpfpack.spec import fields, mediatypes, strictjson
 from bpfpack.spec.content import ReferrersUnsupported
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import DigestMismatch, SpecError, TransportError
+from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, parse
 from bpfpack.spec.safetext import printable
 
@@ -44,20 +47,29 @@ def check_digest(answer: Answer, raw: bytes) -> None:
 
 
 def read_referrers(answer: Answer) -> tuple[Descriptor, ...]:
-    """Return one page of referrers.
+    """Return one page of referrers, without the entries that are no descriptors.
 
-    Raises ReferrersUnsupported for a page that is no OCI index (a catch-all web page), and
+    Anybody may add an entry, and one that is malformed must not hide the others.  Raises
+    ReferrersUnsupported for a page that is no OCI index (a catch-all web page), and
     TransportError for an index that cannot be read: that is a failure to look.
     """
     if _content_type(answer) != mediatypes.INDEX:
         raise ReferrersUnsupported("referrers are not answered with an OCI index", status=200)
     try:
-        index = parse(answer.body or b"", media_type=mediatypes.INDEX)
+        data = strictjson.loads_object(answer.body or b"", LIMITS.manifest)
+        entries = fields.items(data, "manifests", most=LIMITS.index_children, parse=_descriptor)
     except SpecError as e:
         raise TransportError(f"the list of referrers is malformed: {e}", status=200) from e
-    if not isinstance(index, Index):
+    if "manifests" not in data:
         raise ReferrersUnsupported("referrers are not answered with an OCI index", status=200)
-    return index.manifests
+    return tuple(entry for entry in entries if entry is not None)
+
+
+def _descriptor(entry: Any) -> Descriptor | None:
+    try:
+        return Descriptor.from_dict(entry) if isinstance(entry, dict) else None
+    except SpecError:
+        return None
 
 
 def _content_type(answer: Answer) -> str:
