@@ -57,11 +57,10 @@ def read_referrers(answer: Answer) -> tuple[Descriptor, ...]:
         raise ReferrersUnsupported("referrers are not answered with an OCI index", status=200)
     try:
         data = strictjson.loads_object(answer.body or b"", LIMITS.manifest)
+        fields.required(data, "manifests")
         entries = fields.items(data, "manifests", most=LIMITS.index_children, parse=_descriptor)
     except SpecError as e:
         raise TransportError(f"the list of referrers is malformed: {e}", status=200) from e
-    if "manifests" not in data:
-        raise ReferrersUnsupported("referrers are not answered with an OCI index", status=200)
     return tuple(entry for entry in entries if entry is not None)
 
 
