@@ -1,0 +1,384 @@
+"""Attacks on the whole way, by the commands: what is refused, and what the refusal says.
+
+Nothing here needs the kernel: a refusal comes before it, and what is accepted is only planned.
+"""
+
+import json
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import requests
+
+from bpfpack.registry.store.disk import DiskStore
+from bpfpack.registry.trust import keys
+from bpfpack.registry.trust.attach import attach
+from bpfpack.registry.trust.sign import sign
+from bpfpack.spec import mediatypes
+from bpfpack.spec.digest import Digest
+from bpfpack.spec.manifest import Manifest
+from bpfpack.spec.reference import Reference
+from tests.kit import bell
+from tests.kit.bell import ME
+from tests.kit.cli import PASSWORD, Done, Host
+from tests.kit.hostile import Listener, Reply, listener, manifest_reply
+from tests.kit.servers import RunningRegistry, bpfpack_registry
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A user with a key who built the bell twice: ``bell:1`` and a changed ``bell:2``."""
+    root = tmp_path_factory.mktemp("author")
+    made = Host(root=root)
+    made.keygen()
+    directory = bell.write(root / "bell")
+    for version in ("1", "2"):
+        (directory / "bpfpack.toml").write_text(f'version = "{version}"\n')
+        made.run("build", "-q", "-t", f"bell:{version}", directory)
+    return made
+
+
+@pytest.fixture
+def author(built: Host, tmp_path: Path) -> Host:
+    """That user, who has signed nothing yet."""
+    shutil.copytree(built.root, tmp_path / "author")
+    return Host(root=tmp_path / "author")
+
+
+@pytest.fixture(scope="module")
+def mallory(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """Someone with a key that nobody trusts."""
+    made = Host(root=tmp_path_factory.mktemp("mallory"))
+    made.keygen()
+    return made
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[RunningRegistry]:
+    """A registry that attackers can write to, and whose disk they have."""
+    with bpfpack_registry(tmp_path / "registry") as running:
+        yield running
+
+
+@pytest.fixture
+def name(registry: RunningRegistry) -> str:
+    return f"{registry.host}/x/bell"
+
+
+@pytest.fixture
+def host(author: Host, name: str, tmp_path: Path) -> Host:
+    """A host that trusts the author for ``x`` of this registry."""
+    made = Host(root=tmp_path / "host")
+    key = author.root / "config" / "identity.pub"
+    made.run("trust", "add", name.rpartition("/")[0], "--key", key, "--name", "author")
+    return made
+
+
+def publish(author: Host, version: str, reference: str) -> str:
+    """Push a version under a name; returns its digest."""
+    author.run("tag", f"bell:{version}", reference)
+    author.push("-q", reference)
+    return author.run("list", "-q", f"bell:{version}").stdout.strip()
+
+
+def accepted(host: Host, *argv: str | Path) -> Done:
+    return host.run("run", "--dry-run", *argv, ME)
+
+
+def refused(host: Host, *argv: str | Path) -> str:
+    """Run it, which must be refused without a traceback; returns the words."""
+    done = host.run("run", *argv, ME, code=126)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def blob(registry: RunningRegistry, digest: str) -> Path:
+    """Where the registry keeps a blob."""
+    found = [p for p in registry.data.rglob(f"*{digest.partition(':')[2]}*") if p.is_file()]
+    return max(found, key=lambda path: path.stat().st_size)
+
+
+def put(url: str, raw: bytes, media_type: str = mediatypes.MANIFEST) -> None:
+    requests.put(url, data=raw, headers={"Content-Type": media_type}, timeout=30).raise_for_status()
+
+
+def get(url: str) -> bytes:
+    answer = requests.get(url, headers={"Accept": mediatypes.MANIFEST}, timeout=30)
+    answer.raise_for_status()
+    return answer.content
+
+
+def url_of(name: str, reference: str) -> str:
+    host, _, path = name.partition("/")
+    return f"http://{host}/v2/{path}/manifests/{reference}"
+
+
+class TestTampering:
+    """One bit on the registry's disk."""
+
+    @pytest.mark.parametrize("part", ["manifest", "config", "object"])
+    def test_of_the_package(
+        self, author: Host, host: Host, registry: RunningRegistry, name: str, part: str
+    ) -> None:
+        digest = publish(author, "1", f"{name}:1")
+        shown = author.run("inspect", "-o", "json", f"{name}:1").json
+        digests = {
+            "manifest": digest,
+            "config": json.loads(get(url_of(name, digest)))["config"]["digest"],
+            "object": shown["layers"][0]["digest"],
+        }
+        _flip(blob(registry, digests[part]))
+        refused(host, f"{name}:1")
+        assert host.run("list", "-q").stdout == ""
+
+    def test_of_every_signature(
+        self, author: Host, host: Host, registry: RunningRegistry, name: str
+    ) -> None:
+        digest = publish(author, "1", f"{name}:1")
+        mine = {
+            digest,
+            *(layer["digest"] for layer in json.loads(get(url_of(name, digest)))["layers"]),
+        }
+        signature = json.loads(get(url_of(name, f"{digest.replace(':', '-')}.sig")))
+        for layer in signature["layers"]:
+            assert layer["digest"] not in mine
+            _flip(blob(registry, layer["digest"]))
+        accepted(host, f"{name}:1")  # the bundle is whole
+        for path in registry.data.rglob("*"):
+            if path.is_file() and b"dsseEnvelope" in path.read_bytes():
+                _flip(path)
+        other = Host(root=host.root.parent / "another")
+        shutil.copytree(host.root / "config", other.root / "config")
+        assert "no usable signature" in refused(other, f"{name}:1")
+
+    def test_of_the_store(self, author: Host, host: Host, name: str) -> None:
+        """The bytes that are loaded are hashed at every run."""
+        publish(author, "1", f"{name}:1")
+        accepted(host, f"{name}:1")
+        digest = author.run("inspect", "-o", "json", f"{name}:1").json["layers"][0]["digest"]
+        (path,) = (host.root / "data").rglob(digest.partition(":")[2])
+        path.chmod(0o600)
+        _flip(path)
+        refused(host, "--no-pull", f"{name}:1")
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+class TestSignatures:
+    """Good signatures, of something else."""
+
+    def test_none(self, author: Host, host: Host, name: str) -> None:
+        author.run("tag", "bell:1", f"{name}:1")
+        author.run("push", "-q", "--no-sign", f"{name}:1")
+        assert "is not signed, and the rule" in refused(host, f"{name}:1")
+
+    def test_by_another_key(self, author: Host, mallory: Host, host: Host, name: str) -> None:
+        author.run("tag", "bell:1", f"{name}:1")
+        author.run("push", "-q", "--no-sign", f"{name}:1")
+        mallory.run("sign", "-y", f"{name}:1", env={"BPFPACK_PASSWORD": PASSWORD})
+        told = refused(host, f"{name}:1")
+        fingerprint = _fingerprint(mallory)
+        assert fingerprint[:16] in told
+        assert f"bpfpack trust add {name.removesuffix('/bell')} --key" in told
+
+    def test_of_another_repository(self, author: Host, host: Host, name: str) -> None:
+        digest = publish(author, "1", f"{name}:1")
+        other = name.replace("/bell", "/other")
+        author.run("tag", f"{name}:1", f"{other}:1")
+        author.run("push", "-q", "--no-sign", f"{other}:1")
+        put(
+            url_of(other, f"{digest.replace(':', '-')}.sig"),
+            _copied(name, other, f"{digest.replace(':', '-')}.sig"),
+        )
+        assert f"{name}:1" in refused(host, f"{other}:1")
+
+    def test_of_another_digest(self, author: Host, host: Host, name: str) -> None:
+        good = publish(author, "1", f"{name}:1")
+        author.run("tag", "bell:2", f"{name}:2")
+        author.run("push", "-q", "--no-sign", f"{name}:2")
+        bad = author.run("list", "-q", "bell:2").stdout.strip()
+        put(url_of(name, "1"), get(url_of(name, bad)))  # the tag moves to other bytes
+        signature = get(url_of(name, f"{good.replace(':', '-')}.sig"))
+        put(url_of(name, f"{bad.replace(':', '-')}.sig"), signature)
+        refused(host, f"{name}:1")
+
+    def test_expired(self, author: Host, host: Host, name: str) -> None:
+        author.run("tag", "bell:1", f"{name}:1")
+        place = DiskStore(author.root / "data" / "store").repository(name)
+        content = place.resolve("1")
+        key = keys.unlock((author.root / "config" / "identity.key").read_bytes(), PASSWORD.encode())
+        long_ago = datetime.now(UTC) - timedelta(days=30)
+        signed = sign(
+            content.descriptor,
+            Reference.parse(f"{name}:1"),
+            key,
+            now=long_ago,
+            lifetime=timedelta(days=1),
+        )
+        attach(place, signed)
+        author.run("push", "-q", "--no-sign", f"{name}:1")
+        assert "expired" in refused(host, f"{name}:1")
+
+
+def _copied(name: str, other: str, tag: str) -> bytes:
+    """A manifest whose blobs were copied to another repository first."""
+    raw = get(url_of(name, tag))
+    manifest = json.loads(raw)
+    base, into = (url_of(n, "").removesuffix("/manifests/") for n in (name, other))
+    for layer in (manifest["config"], *manifest["layers"]):
+        data = requests.get(f"{base}/blobs/{layer['digest']}", timeout=30).content
+        begun = requests.post(f"{into}/blobs/uploads/", timeout=30)
+        place = requests.compat.urljoin(into, begun.headers["Location"])
+        mark = "&" if "?" in place else "?"
+        requests.put(
+            f"{place}{mark}digest={layer['digest']}", data=data, timeout=30
+        ).raise_for_status()
+    return raw
+
+
+def _fingerprint(who: Host) -> str:
+    from bpfpack.spec.policy import fingerprint
+
+    return fingerprint((who.root / "config" / "identity.pub").read_text())
+
+
+class TestRollback:
+    def test_a_tag_goes_back(self, author: Host, host: Host, name: str) -> None:
+        publish(author, "1", f"{name}:1")
+        old = get(url_of(name, "1"))
+        publish(author, "2", f"{name}:1")
+        accepted(host, f"{name}:1")
+        put(url_of(name, "1"), old)
+        told = refused(host, "--pull=always", f"{name}:1")
+        assert "--allow-downgrade" in told
+        accepted(host, "--allow-downgrade", "--pull=always", f"{name}:1")
+
+    def test_the_highest_release_goes_away(self, author: Host, host: Host, name: str) -> None:
+        publish(author, "1", f"{name}:1")
+        publish(author, "2", f"{name}:2")
+        accepted(host, name)
+        requests.delete(url_of(name, "2"), timeout=30).raise_for_status()
+        host.run("rmi", f"{name}:2")
+        assert "--allow-downgrade" in refused(host, name)
+        accepted(host, f"{name}:1")  # asked for by name
+
+    def test_a_tag_that_moves_between_judgement_and_load(
+        self, author: Host, host: Host, tmp_path: Path
+    ) -> None:
+        """Good for whoever asks first, something else ever after: what was judged is what runs."""
+        with listener() as lying:
+            name = f"{lying.host}/x/bell"
+            author.run("tag", "bell:1", f"{name}:1")
+            author.run("sign", f"{name}:1", env={"BPFPACK_PASSWORD": PASSWORD})
+            good = _serve(lying, author, f"{name}:1")
+            evil = _serve(lying, author, "bell:2")
+            lying.on(
+                "GET",
+                "/v2/x/bell/manifests/1",
+                [manifest_reply(m.raw, m.descriptor.media_type) for m in (good, evil)],
+            )
+            key = author.root / "config" / "identity.pub"
+            host.run("trust", "add", f"{lying.host}/x", "--key", key)
+            accepted(host, f"{name}:1")
+            assert host.run("list", "-q").stdout.strip() == str(good.descriptor.digest)
+            assert evil.descriptor.digest != good.descriptor.digest
+
+
+def _serve(lying: Listener, author: Host, reference: str) -> Manifest:
+    """Offer a package of the author's store, with its signature's tag."""
+    store = DiskStore(author.root / "data" / "store")
+    ref = Reference.parse(reference)
+    place = store.repository(ref.name)
+    found = place.resolve(ref.tag or "")
+    assert isinstance(found, Manifest)
+    manifests = {str(found.descriptor.digest): found}
+    tag = f"{str(found.descriptor.digest).replace(':', '-')}.sig"
+    if not ref.is_bare:
+        signature = place.resolve(tag)
+        assert isinstance(signature, Manifest)
+        manifests |= {tag: signature, str(signature.descriptor.digest): signature}
+    for name, manifest in manifests.items():
+        answer = manifest_reply(manifest.raw, manifest.descriptor.media_type)
+        for method in ("GET", "HEAD"):
+            lying.on(method, f"/v2/x/bell/manifests/{name}", answer)
+        for layer in (manifest.config, *manifest.layers):
+            with place.fetch(layer) as stream:
+                data = stream.read(layer.size)
+            assert Digest.sha256(data) == layer.digest
+            for method in ("GET", "HEAD"):
+                lying.on(method, f"/v2/x/bell/blobs/{layer.digest}", Reply(body=data))
+    return found
+
+
+class TestBuiltHere:
+    def test_it_runs_where_no_rule_covers_it(self, author: Host) -> None:
+        accepted(author, "bell:1")
+
+    def test_a_rule_that_covers_it_must_list_the_host(self, author: Host, tmp_path: Path) -> None:
+        builder = Host(root=tmp_path / "builder")
+        name = "registry.test/x/bell:1"
+        builder.run("build", "-q", "-t", name, author.root / "bell")
+        accepted(builder, name)
+        key = author.root / "config" / "identity.pub"
+        builder.run("trust", "add", "registry.test/x", "--key", key)
+        refused(builder, name)
+        builder.run("trust", "add", "registry.test/x", "--host")
+        accepted(builder, name)
+
+    def test_a_copied_store_claims_nothing(self, author: Host, tmp_path: Path) -> None:
+        other = Host(root=tmp_path / "other")
+        shutil.copytree(author.root / "data", other.root / "data")
+        assert "bell:1" in refused(other, "bell:1")
+
+    def test_nor_does_an_archive(self, author: Host, tmp_path: Path) -> None:
+        """Not even on the host that built what is in it: names are for display."""
+        other = Host(root=tmp_path / "other")
+        author.run("save", "-q", "-f", tmp_path / "bell.tar", "bell:1")
+        other.run("load", "-q", "-f", tmp_path / "bell.tar")
+        refused(other, "bell:1")
+        refused(other, tmp_path / "bell.tar")
+
+    def test_push_does_not_endorse_what_was_pulled(
+        self, author: Host, mallory: Host, registry: RunningRegistry, tmp_path: Path
+    ) -> None:
+        evil, corp = f"{registry.host}/evil/x:1", f"{registry.host}/corp/x:1"
+        (tmp_path / "evil").mkdir()
+        mallory.run("build", "-q", "-t", evil, bell.write(tmp_path / "evil"))
+        mallory.push("-q", evil)
+        author.run("pull", "-q", evil)
+        author.run("tag", evil, corp)
+        assert "--sign" in author.push(corp).stderr
+        host = Host(root=tmp_path / "host")
+        key = author.root / "config" / "identity.pub"
+        host.run("trust", "add", f"{registry.host}/corp", "--key", key)
+        refused(host, corp)
+        assert "comes from elsewhere" in author.push("--sign", corp).stderr
+        accepted(host, corp)
+
+
+class TestOptingOut:
+    def test_it_warns_and_is_recorded(self, author: Host, host: Host, name: str) -> None:
+        author.run("tag", "bell:1", f"{name}:1")
+        author.run("push", "-q", "--no-sign", f"{name}:1")
+        host.run("trust", "rm", name.rpartition("/")[0])
+        done = accepted(host, "-q", "--insecure-skip-verify", f"{name}:1")
+        assert "RUNNING UNVERIFIED CODE IN THE KERNEL" in done.stderr
+        (record,) = (host.root / "state" / "skipped").iterdir()
+        told = json.loads(record.read_text())
+        assert told["digest"] == author.run("list", "-q", "bell:1").stdout.strip()
+        assert name in told["origin"]
+
+    def test_never_other_bytes(
+        self, author: Host, host: Host, registry: RunningRegistry, name: str
+    ) -> None:
+        digest = publish(author, "1", f"{name}:1")
+        shown = json.loads(get(url_of(name, digest)))
+        _flip(blob(registry, shown["layers"][0]["digest"]))
+        refused(host, "--insecure-skip-verify", f"{name}:1")
