@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bpfpack.spec.config import FieldDisplay, Output
+from bpfpack.spec.config import Output
+from bpfpack.spec.displays import FieldDisplay
 from tests.kit.exampleruns import attached, set_global, shown
 from tests.kit.objects import CLANGS
 from tests.kit.sources import EXAMPLES, example

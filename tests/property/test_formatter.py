@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpfpack.runner.events.formatter import EventOutput, RecordType, make_formatter
-from bpfpack.spec.config import FORMATS
+from bpfpack.spec.displays import FORMATS
 from bpfpack.spec.record import Field, RecordLayout
 from bpfpack.spec.safetext import printable
 from tests.kit.records import FixedClock, batch, field, layout, output, shown

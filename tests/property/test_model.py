@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bpfpack.spec import signature, strictjson
-from bpfpack.spec.config import CLOCKS, FORMATS, TIME_UNITS, Config
+from bpfpack.spec.config import Config
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
+from bpfpack.spec.displays import CLOCKS, FORMATS, TIME_UNITS
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Manifest, build_manifest, parse

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bpfpack.spec.btf import Btf, Struct, Union, Var
 from bpfpack.spec.btfext import LineInfo
-from bpfpack.spec.config import FORMATS, FieldDisplay
+from bpfpack.spec.displays import FORMATS, FieldDisplay
 from bpfpack.spec.elf import Elf
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.layout import align_of, members, size_of

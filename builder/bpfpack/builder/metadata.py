@@ -11,7 +11,8 @@ from bpfpack.builder.toolchain import architecture
 from bpfpack.builder.words import Said, Words, over
 from bpfpack.spec.agreement import check_config
 from bpfpack.spec.btf import Struct
-from bpfpack.spec.config import Config, FieldDisplay, Map, Output, Program, Requirements
+from bpfpack.spec.config import Config, Map, Output, Program, Requirements
+from bpfpack.spec.displays import FieldDisplay
 from bpfpack.spec.errors import BuildError, SpecError, UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.value import valuetype

@@ -43,7 +43,7 @@ def from_bytes(data: bytes) -> bytes:
 
     Raises BuildError, and LimitExceeded for more than `LIMITS.vmlinux_header` or `.btf`.
     """
-    if not data.startswith((*_BTF_MAGIC, _ELF_MAGIC)):
+    if not may_hold_btf(data):
         if len(data) > LIMITS.vmlinux_header:
             raise LimitExceeded(f"larger than {LIMITS.vmlinux_header} bytes", path=("vmlinux.h",))
         return data
@@ -54,6 +54,11 @@ def from_bytes(data: bytes) -> bytes:
         return _dump(f"/proc/self/fd/{given}", files=(given,))
     finally:
         os.close(given)
+
+
+def may_hold_btf(data: bytes) -> bool:
+    """Say whether ``data`` begins as BTF or an ELF file does."""
+    return data.startswith((*_BTF_MAGIC, _ELF_MAGIC))
 
 
 def _dump(path: str, *, readable: list[Path] | None = None, files: tuple[int, ...] = ()) -> bytes:

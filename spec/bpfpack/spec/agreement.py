@@ -23,7 +23,8 @@ from bpfpack.spec.btf import (
     Union,
     Volatile,
 )
-from bpfpack.spec.config import Config, EventType, FieldDisplay, Map, Output, Param, Program, Value
+from bpfpack.spec.config import Config, EventType, Map, Output, Param, Program, Value
+from bpfpack.spec.displays import FieldDisplay
 from bpfpack.spec.errors import ConfigMismatch, SpecError
 from bpfpack.spec.layout import array_of, resolve
 from bpfpack.spec.mapspec import MapSpec

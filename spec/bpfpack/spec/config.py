@@ -12,93 +12,25 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, get_args
 
 from bpfpack.spec import fields, strictjson
+from bpfpack.spec.displays import MEMBER_PATH, FieldDisplay
+from bpfpack.spec.elf import ByteOrder
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.value import field, valuetype
-
-Format = Literal[
-    "dec",
-    "hex",
-    "ipv4",
-    "ipv6",
-    "port",
-    "timestamp",
-    "duration",
-    "errno",
-    "signal",
-    "path",
-    "syscall",
-    "enum",
-    "flags",
-    "user",
-    "group",
-    "bytes",
-    "pid",
-    "string",
-]
-FORMATS: Final[tuple[str, ...]] = get_args(Format)
 
 OutputKind = Literal["events", "histogram", "table"]
 OUTPUT_KINDS: Final[tuple[str, ...]] = get_args(OutputKind)
 Scale = Literal["log2", "linear"]
 SCALES: Final[tuple[str, ...]] = get_args(Scale)
-ByteOrder = Literal["little", "big"]
 #: Roles give an option a meaning that `run` itself uses.
 ROLES: Final = ("target-pid",)
-CLOCKS: Final = ("mono", "boot", "tai", "real")
-TIME_UNITS: Final = ("ns", "us", "ms", "s")
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _OPTION: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
 _C_NAME: Final = re.compile(r"[A-Za-z_.][A-Za-z0-9_.$]{0,127}")
-_MEMBER_PATH: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._+-]{0,127}")
 
 Value = bool | int | float | str
-
-
-@valuetype
-class FieldDisplay:
-    """How one member of an event, key or value is shown; everything may be absent.
-
-    ``unit`` is the unit of the raw number (`TIME_UNITS`) of a timestamp or duration,
-    ``clock`` the clock of a timestamp, ``order`` the byte order of an address or port in
-    memory (``net`` unless told), ``labels`` the names of an enum's or flag's values.
-    """
-
-    title: str | None = None
-    format: str | None = None
-    hidden: bool = False
-    unit: str | None = None
-    clock: str | None = None
-    order: str | None = None
-    labels: Mapping[int, str] = field(default_factory=dict)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "FieldDisplay":
-        """Parse; raises SpecError."""
-        fields.only(data, "title", "format", "hidden", "unit", "clock", "order", "labels")
-        return cls(
-            title=_text(data, "title", most=128),
-            format=_choice(data, "format", FORMATS),
-            hidden=fields.boolean(data, "hidden"),
-            unit=_choice(data, "unit", TIME_UNITS),
-            clock=_choice(data, "clock", CLOCKS),
-            order=_choice(data, "order", ("net", "host")),
-            labels=_labels(data),
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """The JSON form, absent members left out."""
-        return _present(
-            title=self.title,
-            format=self.format,
-            hidden=self.hidden or None,
-            unit=self.unit,
-            clock=self.clock,
-            order=self.order,
-            labels={str(k): v for k, v in sorted(self.labels.items())} or None,
-        )
 
 
 @valuetype
@@ -116,9 +48,9 @@ class Program:
         fields.only(data, "name", "section", "optional", "alternative")
         found = cls(
             name=_c_name(data, "name"),
-            section=_required_text(data, "section", most=256),
+            section=fields.required_text(data, "section", most=256),
             optional=fields.boolean(data, "optional"),
-            alternative=_matching(data, "alternative", _OPTION, "a group name"),
+            alternative=fields.matching(data, "alternative", _OPTION, "a group name"),
         )
         if found.optional and found.alternative:
             raise SpecError("optional and an alternative at once", path=("alternative",))
@@ -126,7 +58,7 @@ class Program:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, absent members left out."""
-        return _present(
+        return fields.present(
             name=self.name,
             section=self.section,
             optional=self.optional or None,
@@ -150,7 +82,7 @@ class Map:
         fields.only(data, "name", "type", "keySize", "valueSize", "maxEntries")
         return cls(
             name=_c_name(data, "name"),
-            type=_required_text(data, "type", most=64),
+            type=fields.required_text(data, "type", most=64),
             key_size=fields.integer(data, "keySize", high=2**32 - 1),
             value_size=fields.integer(data, "valueSize", high=2**32 - 1),
             max_entries=fields.integer(data, "maxEntries", high=2**32 - 1),
@@ -192,7 +124,9 @@ class Param:
         fields.only(
             data, "global", "option", "type", "short", "help", "default", "choices", "unit", "role"
         )
-        option = _matching(data, "option", _OPTION, "an option name: a-z, 0-9 and single dashes")
+        option = fields.matching(
+            data, "option", _OPTION, "an option name: a-z, 0-9 and single dashes"
+        )
         if option is None:
             raise SpecError("missing", path=("option",))
         short = fields.optional_string(data, "short")
@@ -200,21 +134,21 @@ class Param:
             raise SpecError("not one letter or digit", path=("short",))
         return cls(
             variable=_c_name(data, "global"),
-            option=option,
-            type=_required_text(data, "type", most=128),
+            option=fields.known(option, "option"),
+            type=fields.required_text(data, "type", most=128),
             short=short,
-            help=_text(data, "help", most=1024),
+            help=fields.text(data, "help", most=1024),
             default=_default(data),
             choices=fields.nested(data, "choices", _choices),
-            unit=_text(data, "unit", most=32),
-            role=_choice(data, "role", ROLES),
+            unit=fields.text(data, "unit", most=32),
+            role=fields.choice(data, "role", ROLES),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, absent members left out."""
         return {
             "global": self.variable,
-            **_present(
+            **fields.present(
                 option=self.option,
                 type=self.type,
                 short=self.short,
@@ -245,7 +179,7 @@ class EventType:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, absent members left out."""
-        return _present(type=self.type, when=self.when)
+        return fields.present(type=self.type, when=self.when)
 
 
 @valuetype
@@ -278,20 +212,20 @@ class Output:
             *("name", "map", "kind", "types", "discriminator"),
             *("scale", "step", "unit", "slots", "intervalMs", "sort"),
         )
-        kind = _choice(data, "kind", OUTPUT_KINDS)
-        scale = _choice(data, "scale", SCALES)
+        kind = fields.choice(data, "kind", OUTPUT_KINDS)
+        scale = fields.choice(data, "scale", SCALES)
         found = cls(
             name=_c_name(data, "name"),
             map=_c_name(data, "map"),
-            kind=_required(kind, "kind"),  # type: ignore[arg-type]  # one of OUTPUT_KINDS
+            kind=fields.known(kind, "kind"),  # type: ignore[arg-type]  # one of OUTPUT_KINDS
             types=fields.objects(data, "types", most=64, parse=EventType.from_dict),
-            discriminator=_matching(data, "discriminator", _MEMBER_PATH, "a member"),
+            discriminator=fields.matching(data, "discriminator", MEMBER_PATH, "a member"),
             scale=scale,  # type: ignore[arg-type]  # one of SCALES
             step=fields.optional_integer(data, "step", low=1, high=2**32),
-            unit=_text(data, "unit", most=32),
-            slots=_matching(data, "slots", _MEMBER_PATH, "a member"),
+            unit=fields.text(data, "unit", most=32),
+            slots=fields.matching(data, "slots", MEMBER_PATH, "a member"),
             interval_ms=fields.optional_integer(data, "intervalMs", low=10, high=86_400_000),
-            sort=_matching(data, "sort", _MEMBER_PATH, "a member"),
+            sort=fields.matching(data, "sort", MEMBER_PATH, "a member"),
         )
         found._check()
         return found
@@ -322,7 +256,7 @@ class Output:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, absent members left out."""
-        return _present(
+        return fields.present(
             name=self.name,
             map=self.map,
             kind=self.kind,
@@ -349,16 +283,16 @@ class Requirements:
     def from_dict(cls, data: Mapping[str, Any]) -> "Requirements":
         """Parse; raises SpecError."""
         fields.only(data, "byteOrder", "architectures", "features")
-        order = _choice(data, "byteOrder", ("little", "big"))
+        order = fields.choice(data, "byteOrder", ("little", "big"))
         return cls(
-            byte_order=_required(order, "byteOrder"),  # type: ignore[arg-type]  # checked above
+            byte_order=fields.known(order, "byteOrder"),  # type: ignore[arg-type]  # checked above
             architectures=fields.strings(data, "architectures", most=32),
             features=fields.strings(data, "features", most=256),
         )
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, absent members left out."""
-        return _present(
+        return fields.present(
             byteOrder=self.byte_order,
             architectures=list(self.architectures) or None,
             features=list(self.features) or None,
@@ -398,12 +332,12 @@ class Config:
         fields.only(data, *_TOP_LEVEL)
         found = cls(
             name=check_name(fields.string(data, "name")),
-            version=_matching(data, "version", _VERSION, "a version"),
-            description=_text(data, "description", most=4096),
-            license=_text(data, "license", most=256),
+            version=fields.matching(data, "version", _VERSION, "a version"),
+            description=fields.text(data, "description", most=4096),
+            license=fields.text(data, "license", most=256),
             authors=fields.strings(data, "authors", most=64),
-            homepage=_text(data, "homepage", most=2048),
-            source=_text(data, "source", most=2048),
+            homepage=fields.text(data, "homepage", most=2048),
+            source=fields.text(data, "source", most=2048),
             programs=fields.objects(
                 data, "programs", most=LIMITS.programs, parse=Program.from_dict
             ),
@@ -436,7 +370,7 @@ class Config:
         """The JSON form, absent members left out."""
         return {
             "schemaVersion": 1,
-            **_present(
+            **fields.present(
                 name=self.name,
                 version=self.version,
                 description=self.description,
@@ -487,7 +421,7 @@ def _displays(data: Mapping[str, Any]) -> dict[str, dict[str, FieldDisplay]]:
 
 
 def _display(members: Mapping[str, Any], path: str) -> FieldDisplay:
-    if not _MEMBER_PATH.fullmatch(path):
+    if not MEMBER_PATH.fullmatch(path):
         raise SpecError("not a member", path=(path[:80],))
     return fields.nested(members, path, FieldDisplay.from_dict)
 
@@ -503,54 +437,8 @@ def _default(data: Mapping[str, Any]) -> Value | None:
     return value
 
 
-def _labels(data: Mapping[str, Any]) -> dict[int, str]:
-    named = fields.string_map(data, "labels", most=4096)
-    found: dict[int, str] = {}
-    for key, label in named.items():
-        if not re.fullmatch(r"0|-?[1-9][0-9]{0,19}", key):
-            raise SpecError("not an integer", path=("labels", key[:80]))
-        found[int(key)] = label
-    return found
-
-
-def _text(data: Mapping[str, Any], key: str, *, most: int) -> str | None:
-    text = fields.optional_string(data, key)
-    if text is not None and len(text) > most:
-        raise LimitExceeded(f"more than {most} characters", path=(key,))
-    return text
-
-
-def _required_text(data: Mapping[str, Any], key: str, *, most: int) -> str:
-    fields.required(data, key)
-    return _required(_text(data, key, most=most), key)
-
-
-def _required(value: str | None, key: str) -> str:
-    if value is None:
-        raise SpecError("missing", path=(key,))
-    return value
-
-
-def _choice(data: Mapping[str, Any], key: str, among: tuple[str, ...]) -> str | None:
-    value = fields.optional_string(data, key)
-    if value is not None and value not in among:
-        raise SpecError(f"not one of {', '.join(among)}", path=(key,))
-    return value
-
-
-def _matching(data: Mapping[str, Any], key: str, shape: re.Pattern[str], what: str) -> str | None:
-    value = fields.optional_string(data, key)
-    if value is not None and not shape.fullmatch(value):
-        raise SpecError(f"not {what}", path=(key,))
-    return value
-
-
 def _c_name(data: Mapping[str, Any], key: str) -> str:
     value = fields.string(data, key)
     if not _C_NAME.fullmatch(value):
         raise SpecError("not a C name", path=(key,))
     return value
-
-
-def _present(**members: Any) -> dict[str, Any]:
-    return {key: value for key, value in members.items() if value is not None}

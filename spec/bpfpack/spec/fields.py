@@ -5,6 +5,7 @@ with that key.  ``optional_*`` return None when the key is absent.
 """
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -115,6 +116,47 @@ def objects(
 ) -> tuple[T, ...]:
     """Return a list of objects, each parsed by ``parse``; empty when absent."""
     return items(data, key, most=most, parse=lambda v: parse(_typed(v, "", dict, "an object")))
+
+
+def text(data: Mapping[str, Any], key: str, *, most: int) -> str | None:
+    """Return a string of at most ``most`` characters, or None."""
+    found = optional_string(data, key)
+    if found is not None and len(found) > most:
+        raise LimitExceeded(f"more than {most} characters", path=(key,))
+    return found
+
+
+def required_text(data: Mapping[str, Any], key: str, *, most: int) -> str:
+    """Return a string of at most ``most`` characters that must be there."""
+    return known(text(data, key, most=most), key)
+
+
+def choice(data: Mapping[str, Any], key: str, among: tuple[str, ...]) -> str | None:
+    """Return one of ``among``, or None."""
+    found = optional_string(data, key)
+    if found is not None and found not in among:
+        raise SpecError(f"not one of {', '.join(among)}", path=(key,))
+    return found
+
+
+def matching(data: Mapping[str, Any], key: str, shape: re.Pattern[str], what: str) -> str | None:
+    """Return a string that has a shape, which people call ``what``; or None."""
+    found = optional_string(data, key)
+    if found is not None and not shape.fullmatch(found):
+        raise SpecError(f"not {what}", path=(key,))
+    return found
+
+
+def known(found: T | None, key: str) -> T:
+    """Return what was found; raises SpecError for None."""
+    if found is None:
+        raise SpecError("missing", path=(key,))
+    return found
+
+
+def present(**members: Any) -> dict[str, Any]:
+    """Return the members that are not None, for a JSON form that leaves absent ones out."""
+    return {key: found for key, found in members.items() if found is not None}
 
 
 def only(data: Mapping[str, Any], *known: str) -> None:

@@ -26,7 +26,7 @@ from bpfpack.spec.btf import (
     Var,
     Volatile,
 )
-from bpfpack.spec.config import FieldDisplay
+from bpfpack.spec.displays import FieldDisplay
 from bpfpack.spec.elf import ByteOrder
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.layout import FlatMember, array_of, members, resolve, size_of

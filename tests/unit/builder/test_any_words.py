@@ -11,7 +11,8 @@ from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.metadata import make_metadata
 from bpfpack.builder.release import Release
 from bpfpack.builder.words import Said
-from bpfpack.spec.config import CLOCKS, FORMATS, Config
+from bpfpack.spec.config import Config
+from bpfpack.spec.displays import CLOCKS, FORMATS
 from bpfpack.spec.errors import BuildError, SpecError
 from bpfpack.spec.objectspec import ObjectSpec
 from tests.kit.kernelobjects import compile_text

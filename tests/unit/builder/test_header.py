@@ -4,16 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from bpfpack.spec.config import (
-    Config,
-    EventType,
-    FieldDisplay,
-    Map,
-    Output,
-    Param,
-    Program,
-    Requirements,
-)
+from bpfpack.spec.config import Config, EventType, Map, Output, Param, Program, Requirements
+from bpfpack.spec.displays import FieldDisplay
 from bpfpack.spec.objectspec import ObjectSpec
 from tests.kit.objects import CLANGS, tool
 from tests.kit.sources import PROGRAM, RING, built, object_of

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from bpfpack.builder.build import build
-from bpfpack.spec.config import FORMATS, EventType
+from bpfpack.spec.config import EventType
+from bpfpack.spec.displays import FORMATS
 from bpfpack.spec.errors import BuildError, LimitExceeded, SpecError
 from tests.kit.objects import CLANGS, TARGETS, compiled, tool
 from tests.kit.sources import LICENSE, PRELUDE, PROGRAM, RING, built, object_of

@@ -15,16 +15,8 @@ from bpfpack.spec.agreement import (
     record_type,
     type_name,
 )
-from bpfpack.spec.config import (
-    Config,
-    EventType,
-    FieldDisplay,
-    Map,
-    Output,
-    Param,
-    Program,
-    Requirements,
-)
+from bpfpack.spec.config import Config, EventType, Map, Output, Param, Program, Requirements
+from bpfpack.spec.displays import FieldDisplay
 from bpfpack.spec.errors import ConfigMismatch, SpecError
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.value import replace

@@ -7,7 +7,7 @@ from typing import Final
 import pytest
 
 from bpfpack.builder import tags, words
-from bpfpack.spec import config, mediatypes
+from bpfpack.spec import displays, mediatypes
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.package import LAYER_LIMITS
 from bpfpack.spec.sections import ATTACH_TYPES, PROG_TYPES, SECTION_NAMES, parse_section
@@ -80,9 +80,9 @@ def test_annex_b() -> None:
 
 def test_formats() -> None:
     clause = TEXT[TEXT.index("\n7.5. ") : TEXT.index("\n7.6. ")]
-    assert set(config.FORMATS) <= set(quoted(clause))
+    assert set(displays.FORMATS) <= set(quoted(clause))
     table = {word for row in rows("7.1. ") for word in quoted(row[0])}
-    assert table == set(config.FORMATS) - {"dec"}
+    assert table == set(displays.FORMATS) - {"dec"}
 
 
 def test_parts() -> None:

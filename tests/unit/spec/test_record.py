@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from bpfpack.spec.btf import Btf, Struct, Var
-from bpfpack.spec.config import FORMATS, FieldDisplay
+from bpfpack.spec.displays import FORMATS, FieldDisplay
 from bpfpack.spec.elf import ByteOrder
 from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.objectspec import ObjectSpec

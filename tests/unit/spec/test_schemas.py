@@ -6,8 +6,9 @@ from typing import Any, Final
 import pytest
 from jsonschema import Draft202012Validator
 
-from bpfpack.spec import config, mediatypes
-from bpfpack.spec.config import Config, FieldDisplay, Map, Output, Param, Program, Requirements
+from bpfpack.spec import config, displays, mediatypes
+from bpfpack.spec.config import Config, Map, Output, Param, Program, Requirements
+from bpfpack.spec.displays import FieldDisplay
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.package import LAYER_LIMITS
 from tests.kit import schemas
@@ -81,9 +82,9 @@ def test_it_knows_every_display() -> None:
     display = schemas.schema("config")["properties"]["fields"]["additionalProperties"]
     known = display["additionalProperties"]["properties"]
     assert set(known) == set(full.to_dict())
-    assert tuple(known["format"]["enum"]) == config.FORMATS
-    assert tuple(known["clock"]["enum"]) == config.CLOCKS
-    assert tuple(known["unit"]["enum"]) == config.TIME_UNITS
+    assert tuple(known["format"]["enum"]) == displays.FORMATS
+    assert tuple(known["clock"]["enum"]) == displays.CLOCKS
+    assert tuple(known["unit"]["enum"]) == displays.TIME_UNITS
 
 
 def test_it_knows_all_of_the_config() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bpfpack.spec.config import FieldDisplay
+from bpfpack.spec.displays import FieldDisplay
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.record import RecordLayout
 from tests.kit.objects import CLANGS, TARGETS, compiled
