@@ -73,7 +73,8 @@ def execute(
             session.attach()
             capabilities.drop(keep=_KEPT)
             host.printer.info(f"attached {len(plan.loaded)} programs; Ctrl-C ends it")
-            result = loop.run()
+            with host.printer.writing():
+                result = loop.run()
         finally:
             sink.close()
     return _told(host, result, request)

@@ -14,7 +14,8 @@ def guarded(command: Callable[[], int], *, run: bool = False) -> int:
     """Run ``command``; an error of ours is told and mapped, a closed pipe is no error."""
     try:
         code = command()
-        sys.stdout.flush()
+        with Printer.standard().writing() as out:
+            out.flush()
     except BpfpackError as e:
         Printer.standard().error(e)
         return exit_for(e, run=run)

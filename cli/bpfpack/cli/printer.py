@@ -8,7 +8,8 @@ Colours and bars only on a terminal; ``NO_COLOR`` and ``TERM=dumb`` are honoured
 import errno
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, TextIO
 
 from bpfpack.spec import strictjson
@@ -113,18 +114,28 @@ class Printer:
             import yaml
 
             dumped = yaml.safe_dump(value, sort_keys=False, allow_unicode=False)
-            self._out.write(dumped)
+            with self.writing():
+                self._out.write(dumped)
             return
         import json
 
         indent = 2 if self.on_terminal else None
-        self._out.write(json.dumps(value, indent=indent, ensure_ascii=True) + "\n")
+        with self.writing():
+            self._out.write(json.dumps(value, indent=indent, ensure_ascii=True) + "\n")
 
-    def raw(self, data: bytes) -> None:
-        """Bytes as they are, for a file or a pipe; the caller has refused a terminal."""
-        self._out.flush()
-        self._out.buffer.write(data)
-        self._out.buffer.flush()
+    @contextmanager
+    def writing(self) -> Iterator[TextIO]:
+        """Give the place of results to a block; a full disk there is an error of ours.
+
+        A closed pipe stays what it is: no error, and `guard` ends quietly.
+        """
+        try:
+            yield self._out
+        except (BrokenPipeError, BpfpackError):  # KernelError is an OSError too
+            raise
+        except OSError as e:
+            _abandon(self._out)
+            raise BpfpackError(f"cannot write the output: {e.strerror}") from e
 
     def _log(self, log: str) -> None:
         lines = log.splitlines()
@@ -146,7 +157,8 @@ class Printer:
         if stream is self._err:
             _tell(stream, line)
         else:
-            stream.write(line)
+            with self.writing():
+                stream.write(line)
 
     def _styled(self, stream: TextIO, text: str, style: str | None) -> str:
         if style is None or not self._colour[stream]:
@@ -162,8 +174,12 @@ def _tell(stream: TextIO, line: str) -> None:
     except OSError as e:
         if e.errno != errno.EIO:
             raise
-        # What is buffered would fail again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _abandon(stream)
+
+
+def _abandon(stream: TextIO) -> None:
+    """What is buffered would fail again when Python ends; it goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def compact(value: object) -> str:

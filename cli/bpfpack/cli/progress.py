@@ -25,7 +25,7 @@ def shown(printer: Printer) -> Shown:
 
 
 def _named(want: Descriptor) -> str:
-    return printable(f"{want.digest.short} {want.title or want.media_type.rpartition('.')[2]}", 40)
+    return printable(f"{want.digest.short} {want.title or want.media_type.rpartition('/')[2]}", 40)
 
 
 class Lines(Shown):

@@ -50,4 +50,4 @@ def _judge(host: Host, found: Located, allow_downgrade: bool) -> None:
         return
     if host.policy.problem or (judged.scope and judged.scope.level == "enforce"):
         raise judged.error()
-    host.printer.warn(f"{found.reference} is stored, and may not run: {judged.reason}")
+    host.printer.warn(f"stored, and may not run: {judged.reason}")

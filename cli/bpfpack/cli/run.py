@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bpfpack.cli._exit import Exit
 from bpfpack.cli.host import Host
-from bpfpack.cli.run_options import RunRequest, help_text, parse_run
+from bpfpack.cli.run_options import RunRequest, help_text, is_ours, parse_run
 from bpfpack.spec.agreement import check_config
 from bpfpack.spec.config import Config
 from bpfpack.spec.errors import UsageError
@@ -85,7 +85,12 @@ def _plan(spec: ObjectSpec, config: Config, request: RunRequest) -> "Plan":
     from bpfpack.runner.plan import plan
 
     options = package_options(spec, config)
-    values = parse_package_options(options, request.arguments) or {}
+    try:
+        values = parse_package_options(options, request.arguments) or {}
+    except UsageError as e:
+        if any(is_ours(word) for word in request.arguments):
+            raise e.with_hint("bpfpack's own options go before the reference") from e.__cause__
+        raise
     return plan(spec, config, LiveKernel(), values=encode_values(options, values, spec.byte_order))
 
 

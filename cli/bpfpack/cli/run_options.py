@@ -137,6 +137,15 @@ def parse_run(argv: Sequence[str]) -> RunRequest:
     return RunRequest(options=found, reference=reference, arguments=tuple(rest))
 
 
+def is_ours(word: str) -> bool:
+    """Say whether ``word`` is an option of bpfpack's.
+
+    >>> is_ours("--timeout=10s"), is_ours("--pid"), is_ours("10s")
+    (True, False, False)
+    """
+    return word.partition("=")[0] in _BY_SPELLING
+
+
 def _take_short(found: dict[str, str], word: str, rest: list[str]) -> None:
     """Take ``-q``, ``-qv``, ``-ojson`` and ``-o json``."""
     letters = word[1:]

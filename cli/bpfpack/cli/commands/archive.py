@@ -42,7 +42,8 @@ def save(
                 host.store, [Reference.parse(n) for n in names], writer, progress=progress
             )
         if file is None:
-            writer.write(sys.stdout.buffer)
+            with host.printer.writing() as out:
+                writer.write(out.buffer)
         else:
             writer.save(file)
     _tell(host, "saved", moved)

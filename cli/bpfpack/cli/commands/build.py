@@ -14,7 +14,9 @@ from bpfpack.registry.store.archive import ArchiveWriter
 from bpfpack.registry.store.memory import MemoryStore
 from bpfpack.registry.store.record import Origin
 from bpfpack.registry.transfer import copy
+from bpfpack.spec.bounded import read_at_most
 from bpfpack.spec.errors import UsageError
+from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.reference import Reference
 
 EXAMPLES: Final = {
@@ -122,8 +124,9 @@ def _vmlinux(text: str | None) -> bytes | None:
     if text is None:
         return None
     if text == "-":
-        return sys.stdin.buffer.read()
+        return read_at_most(sys.stdin.buffer, LIMITS.vmlinux_header, "stdin")
     try:
-        return Path(text).read_bytes()
+        with Path(text).open("rb") as stream:
+            return read_at_most(stream, LIMITS.vmlinux_header, text)
     except OSError as e:
         raise UsageError(f"--vmlinux {text}: {e.strerror}") from e

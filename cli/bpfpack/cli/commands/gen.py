@@ -1,6 +1,5 @@
 """``bpfpack gen``: what builds need."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,7 +8,9 @@ import typer
 from bpfpack.builder import vmlinux as builder
 from bpfpack.cli.app import epilog, new_app
 from bpfpack.cli.host import Host
+from bpfpack.spec.bounded import read_at_most
 from bpfpack.spec.errors import UsageError
+from bpfpack.spec.limits import LIMITS
 
 app = new_app("Generate what builds need.", ("bpfpack gen vmlinux > vmlinux.h",))
 
@@ -36,7 +37,12 @@ def vmlinux(
         header = builder.running_kernel(host.dirs.cache)
     else:
         try:
-            header = builder.from_bytes(btf.read_bytes())
+            with btf.open("rb") as stream:
+                data = read_at_most(stream, LIMITS.btf, str(btf))
         except OSError as e:
             raise UsageError(f"cannot read {btf}: {e.strerror}") from e
-    sys.stdout.buffer.write(header)
+        if not builder.may_hold_btf(data):
+            raise UsageError(f"{btf} is neither BTF nor an ELF file")
+        header = builder.from_bytes(data)
+    with host.printer.writing() as out:
+        out.buffer.write(header)

@@ -1,6 +1,5 @@
 """Signatures: sign, verify."""
 
-from datetime import timedelta
 from typing import Annotated, Final
 
 import typer
@@ -49,14 +48,14 @@ def sign(
 ) -> None:
     """Sign a package where it is: in the local store, otherwise in its registry."""
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
-    wanted = Reference.parse(name)
+    wanted, lifetime = Reference.parse(name), parse_age(expires)
     found = locate(host, wanted)
     target = Reference.parse(as_) if as_ else found.reference
     if not found.local and wanted.digest is None and not yes:
         _confirm(found)
     unlocked = load_key(host, key, password_file=password_file, password_fd=password_fd)
     signed = signing.sign(
-        found.content.descriptor, target, unlocked, now=host.now, lifetime=_lifetime(expires)
+        found.content.descriptor, target, unlocked, now=host.now, lifetime=lifetime
     )
     attach.attach(found.place, signed)
     host.printer.result(f"signed {signed.reference} ({signed.subject.digest})")
@@ -101,7 +100,3 @@ def _confirm(found: Located) -> None:
             f"{found.reference} is not in the local store, and names {digest} right now"
         ).with_hint(f"sign {found.reference.name}@{digest}, or say --yes")
     typer.confirm(f"Sign {found.reference}, which is {digest} right now?", abort=True, err=True)
-
-
-def _lifetime(text: str) -> timedelta:
-    return parse_age(text)

@@ -89,7 +89,10 @@ def prune(
     force: Annotated[bool, typer.Option("-f", "--force", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing.")] = False,
 ) -> None:
-    """Delete content that no name reaches."""
+    """Delete content that no name reaches.
+
+    What was touched within the last hour stays: a build or a pull may be about to name it.
+    """
     host = Host.here()
     found = host.store.prune(dry_run=True)
     if not found.digests or dry_run:
