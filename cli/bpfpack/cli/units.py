@@ -1,10 +1,10 @@
 """Sizes, times and durations, as people read and write them."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
-from bpfpack.spec.errors import UsageError
+from bpfpack.spec.errors import SpecError, UsageError
 
 _SECONDS: Final = {
     "ns": 1e-9,
@@ -57,6 +57,19 @@ def seconds(text: str, option: str) -> float:
             "write 10s, 2m, 1h or 500ms"
         )
     return float(match[1]) * _SECONDS[match[2] or "s"]
+
+
+def lifetime(text: str, option: str) -> timedelta:
+    """Parse how long a signature counts, as a policy's ``max_age`` is written.
+
+    Raises UsageError.
+    """
+    from bpfpack.spec.policy import parse_age
+
+    try:
+        return parse_age(text)
+    except SpecError as e:
+        raise UsageError(f"{option} {text[:40]!r}: {e.reason}") from e
 
 
 def count(text: str, option: str) -> int:

@@ -9,10 +9,11 @@ from bpfpack.cli.identity import can_ask, key_name, load_key
 from bpfpack.cli.judged import describe, judge_located, judgement_rows
 from bpfpack.cli.located import Located, locate
 from bpfpack.cli.options import CaFile, DocumentFormat, PasswordFd, PasswordFile, PlainHttp
+from bpfpack.cli.units import lifetime as lifetime_of
 from bpfpack.registry.trust import attach, keyfiles
 from bpfpack.registry.trust import sign as signing
 from bpfpack.spec.errors import UsageError
-from bpfpack.spec.policy import Key, Policy, parse_age
+from bpfpack.spec.policy import Key, Policy
 from bpfpack.spec.reference import Reference
 
 EXAMPLES: Final = {
@@ -48,7 +49,7 @@ def sign(
 ) -> None:
     """Sign a package where it is: in the local store, otherwise in its registry."""
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
-    wanted, lifetime = Reference.parse(name), parse_age(expires)
+    wanted, lifetime = Reference.parse(name), lifetime_of(expires, "--expires")
     found = locate(host, wanted)
     target = Reference.parse(as_) if as_ else found.reference
     if not found.local and wanted.digest is None and not yes:
