@@ -19,7 +19,7 @@ from bpfpack.spec.reference import Reference
 EXAMPLES: Final = {
     "sign": (
         "bpfpack sign ghcr.io/x/opensnoop:1.0",
-        "bpfpack sign --key release.key ghcr.io/x/opensnoop@sha256:...",
+        "bpfpack sign --key release.key ghcr.io/x/opensnoop:1.0@sha256:...",
         "bpfpack sign --as ghcr.io/x/opensnoop:1.0 opensnoop:dev",
     ),
     "verify": (
@@ -99,5 +99,5 @@ def _confirm(found: Located) -> None:
     if not can_ask():
         raise UsageError(
             f"{found.reference} is not in the local store, and names {digest} right now"
-        ).with_hint(f"sign {found.reference.name}@{digest}, or say --yes")
+        ).with_hint(f"sign {found.reference}@{digest}, or say --yes")
     typer.confirm(f"Sign {found.reference}, which is {digest} right now?", abort=True, err=True)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from bpfpack.cli.host import Host
+from bpfpack.cli.identity import can_ask
 from bpfpack.cli.options import ListingFormat
 from bpfpack.cli.units import age, size
 from bpfpack.registry.store.disk import DiskStore
@@ -99,6 +100,8 @@ def prune(
         host.printer.result(f"{len(found.digests)} blobs, {size(found.size)} to delete")
         return
     if not force:
+        if not can_ask():
+            raise UsageError("nobody to ask whether to delete").with_hint("give --force")
         typer.confirm(f"Delete {len(found.digests)} blobs, {size(found.size)}?", abort=True)
     gone = host.store.prune()
     host.printer.result(f"deleted {len(gone.digests)} blobs, {size(gone.size)}")
