@@ -5,12 +5,25 @@ every other command goes through `bpfpack.cli.app`.  Both know the options of ``
 `bpfpack.cli.run_options` alone.
 """
 
+import os
 import sys
 
 
 def main() -> None:
     """Run the command line of this process and exit with its code."""
+    _open_what_is_closed()
     sys.exit(entry(sys.argv[1:]))
+
+
+def _open_what_is_closed() -> None:
+    """Give a closed stdin, stdout or stderr to /dev/null.
+
+    Otherwise the next file that is opened gets its number, and what is printed goes there.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def entry(argv: list[str]) -> int:

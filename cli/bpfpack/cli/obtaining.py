@@ -14,7 +14,7 @@ from bpfpack.registry.store.disk import DiskStore
 from bpfpack.spec.content import Source
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import NotFound, SpecError, TrustError, UsageError
+from bpfpack.spec.errors import NotFound, SpecError, StoreError, TrustError, UsageError
 from bpfpack.spec.origin import Origin, OriginKind
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace
@@ -56,7 +56,7 @@ def obtain(
     if text.startswith(("https://", "http://")):
         return _from_url(host, text, judged_as)
     if is_path(text):
-        return _from_path(host, Path(text).expanduser(), judged_as)
+        return _from_path(host, _path(text), judged_as)
     if judged_as is not None:
         raise UsageError("--as is for files, URLs and stdin: a reference is judged as itself")
     digest = _digest(text)
@@ -158,9 +158,21 @@ def _not_here(reference: Reference) -> NotFound:
     return error.with_hint(f"`bpfpack pull {reference}` fetches it")
 
 
+def _path(text: str) -> Path:
+    """Return a path that leads to something; raises NotFound, StoreError."""
+    try:
+        path = Path(text).expanduser()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as e:
+        raise NotFound(f"{text}: no such file or directory") from e
+    except OSError as e:
+        raise StoreError(f"{text}: {e.strerror}") from e
+    except (RuntimeError, ValueError) as e:  # ~nobody, and a NUL
+        raise NotFound(f"{text}: {e}") from e
+    return path
+
+
 def _from_path(host: Host, path: Path, judged_as: Reference | None) -> RemoteArtifact:
-    if not path.exists():
-        raise NotFound(f"{path}: no such file or directory")
     if path.is_dir() and not (path / "oci-layout").exists():
         return _from_source(host, path)
     if path.name.endswith(_SOURCES):
@@ -168,7 +180,10 @@ def _from_path(host: Host, path: Path, judged_as: Reference | None) -> RemoteArt
     from bpfpack.registry.store.layout import Layout
 
     with Layout.open(path) as layout:
-        return _from_layout(host, layout, "file", str(path.resolve()), judged_as)
+        # Where it really is, not where the path leads by now; what came by a pipe is nowhere.
+        if layout.place is None:
+            return _from_layout(host, layout, "stdin", "-", judged_as)
+        return _from_layout(host, layout, "file", layout.place, judged_as)
 
 
 def _from_source(host: Host, path: Path) -> RemoteArtifact:
@@ -182,11 +197,10 @@ def _from_source(host: Host, path: Path) -> RemoteArtifact:
     for warning in result.warnings:
         host.printer.warn(warning)
     digest = result.package.manifest.descriptor.digest
-    kind: OriginKind = "file"
     if result.from_source:
         host.host_key.endorse(digest)
-        kind = "source"
-    origin = Origin(kind=kind, reference=None, location=str(path.resolve()))
+    # Nothing but the host key vouches for it: a bare object bears no signature.
+    origin = Origin(kind="source", reference=None, location=str(path.resolve()))
     return _read(host, MemoryStore.of(result.package), digest, origin)
 
 

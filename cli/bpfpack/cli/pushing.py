@@ -55,7 +55,29 @@ def push_package(host: Host, reference: Reference, options: Signing) -> Digest:
         copied = copy(place, target, subject.digest, reference.tag, progress=progress, verb="push")
     for problem in (*copied.problems, *host.registries.warnings):
         host.printer.warn(problem)
+    if copied.problems:
+        _check_arrived(host, reference, subject, target, options)
     return subject.digest
+
+
+def _check_arrived(
+    host: Host,
+    reference: Reference,
+    subject: Descriptor,
+    target: RemoteRepository,
+    options: Signing,
+) -> None:
+    """Raise TransportError when a signature of ours was to go along, and did not."""
+    public = options.unlocked.public_pem if options.key else _own_public(host)
+    place = host.store.repository(reference.name)
+    if options.wanted is False or public is None:
+        return
+    if not _signed(host, collect(place, subject), subject, reference, public):
+        return
+    if not _signed(host, collect(target, subject), subject, reference, public):
+        raise TransportError(f"{reference} was pushed, but not your signature of it").with_hint(
+            "see the warnings above; `bpfpack sign` adds it where the package is"
+        )
 
 
 def _sign(

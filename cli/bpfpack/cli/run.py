@@ -53,7 +53,7 @@ def _run(host: Host, request: RunRequest, text: str) -> int:
         host,
         text,
         pull=request.value("pull") or "missing",
-        judged_as=Reference.parse(judged_as) if judged_as else None,
+        judged_as=Reference.parse(judged_as) if judged_as is not None else None,
         allow_downgrade=request.flag("allow_downgrade"),
     )
     if {"--help", "-h"} & set(request.arguments):

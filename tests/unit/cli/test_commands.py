@@ -80,6 +80,17 @@ class TestStore:
         assert mine.run("prune", "-f").stdout.startswith("deleted ")
         assert "0 blobs" in mine.run("prune", "--dry-run").stdout
 
+    def test_a_damaged_package_does_not_hide_the_others(self, mine: Host) -> None:
+        digest = mine.run("list", "-q").stdout.strip().partition(":")[2]
+        (mine.root / "bell" / "bpfpack.toml").write_text('version = "2"\n')
+        mine.run("build", "-q", "-t", "bell:2", mine.root / "bell")
+        (manifest,) = (mine.root / "data").rglob(digest)
+        manifest.write_bytes(b"{}")
+        rows = mine.run("list").stdout.splitlines()
+        assert [row.split()[-1] == "damaged" for row in rows] == [False, True, False]
+        mine.run("run", "--dry-run", "bell:1", code=126)
+        mine.run("rmi", "bell:1")
+
     def test_inspect(self, mine: Host) -> None:
         shown = mine.run("inspect", "bell:1").stdout
         assert "program      on_call (raw_tp/sys_enter)" in shown

@@ -156,6 +156,24 @@ def test_a_full_disk_and_a_closed_pipe(host: Host) -> None:
         assert done.stderr == told
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors(host: Host, closed: str) -> None:
+    """No file takes their number: what is printed goes nowhere."""
+    before = sorted(host.root.rglob("*"))
+    for argv, code in (("list", 0), ("inspect nothing", 4), ("run --dry-run bell:1", 0)):
+        done = subprocess.run(
+            ["bash", "-c", f"{' '.join(host.command(*argv.split()))} {closed}"],
+            env=host.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+    assert sorted(host.root.rglob("*")) == before
+
+
 _HOT = """
 import atexit, sys
 from bpfpack.cli import main

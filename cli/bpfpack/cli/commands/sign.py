@@ -51,7 +51,7 @@ def sign(
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
     wanted, lifetime = Reference.parse(name), lifetime_of(expires, "--expires")
     found = locate(host, wanted)
-    target = Reference.parse(as_) if as_ else found.reference
+    target = Reference.parse(as_) if as_ is not None else found.reference
     if not found.local and wanted.digest is None and not yes:
         _confirm(found)
     unlocked = load_key(host, key, password_file=password_file, password_fd=password_fd)

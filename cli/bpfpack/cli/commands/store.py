@@ -12,7 +12,7 @@ from bpfpack.cli.options import ListingFormat
 from bpfpack.cli.units import age, size
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.store.record import Record
-from bpfpack.spec.errors import NotFound, UsageError
+from bpfpack.spec.errors import ContentError, NotFound, SpecError, UsageError
 from bpfpack.spec.manifest import Manifest
 from bpfpack.spec.package import children
 from bpfpack.spec.reference import Reference
@@ -30,7 +30,7 @@ _COLUMNS: Final = {
     "DIGEST": lambda row: row["digest"].partition(":")[2][:12],
     "ORIGIN": lambda row: row["origin"],
     "ADDED": lambda row: age(datetime.fromisoformat(row["added"]), datetime.now(UTC)),
-    "SIZE": lambda row: size(row["size"]),
+    "SIZE": lambda row: "damaged" if row["size"] is None else size(row["size"]),
 }
 _WIDE: Final = {**_COLUMNS, "DIGEST": lambda row: row["digest"]}
 
@@ -122,8 +122,11 @@ def _row(store: DiskStore, record: Record) -> Mapping[str, Any]:
     }
 
 
-def _total(store: DiskStore, record: Record) -> int:
-    """Bytes of the manifest and what it names."""
-    content = store.manifest(record.descriptor.digest)
+def _total(store: DiskStore, record: Record) -> int | None:
+    """Bytes of the manifest and what it names; None when it is damaged: the others are shown."""
+    try:
+        content = store.manifest(record.descriptor.digest)
+    except (NotFound, ContentError, SpecError):
+        return None
     parts = children(content) if isinstance(content, Manifest) else content.manifests
     return record.descriptor.size + sum(part.size for part in parts)
