@@ -5,6 +5,7 @@ Nothing here needs the kernel: a refusal comes before it, and what is accepted i
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -315,6 +316,35 @@ def _serve(lying: Listener, author: Host, reference: str) -> Manifest:
             for method in ("GET", "HEAD"):
                 lying.on(method, f"/v2/x/bell/blobs/{layer.digest}", Reply(body=data))
     return found
+
+
+class TestArchives:
+    """What an archive says of itself."""
+
+    def test_a_name_by_digest_that_holds_other_content(
+        self, author: Host, host: Host, name: str, tmp_path: Path
+    ) -> None:
+        """An old signed release must not run under the digest of the new one."""
+        old, new = publish(author, "1", f"{name}:1"), publish(author, "2", f"{name}:2")
+        author.run("save", "-q", "-f", tmp_path / "a.tar", f"{name}@{old}")
+        (tmp_path / "layout").mkdir()
+        archive, layout = tmp_path / "a.tar", tmp_path / "layout"
+        subprocess.run(["tar", "-xf", archive, "-C", layout], check=True)
+        index = layout / "index.json"
+        index.write_text(index.read_text().replace(f"{name}@{old}", f"{name}@{new}"))
+        subprocess.run(["tar", "-cf", archive, "-C", layout, "."], check=True)
+        failed = host.run("load", "-q", "-f", tmp_path / "a.tar", code=None)
+        assert failed.code != 0 and "is the name of" in failed.stderr
+        assert host.run("list", "-q").stdout == ""
+        # And one that is in the store already, as an older bpfpack took it.
+        host.run("pull", "-q", f"{name}@{old}")
+        record = host.root / "data" / "store" / "refs" / name.replace("/", "%") / old
+        accepted(host, f"{name}@{old}")
+        raw = record.read_text().replace(f"{name}@{old}", f"{name}@{new}")
+        record.with_name(new).write_text(raw)
+        record.with_name(new).chmod(0o600)
+        done = host.run("run", "--dry-run", f"{name}@{new}", ME, code=None)
+        assert done.code != 0 and "cannot name" in done.stderr
 
 
 class TestBuiltHere:

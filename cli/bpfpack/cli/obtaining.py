@@ -71,7 +71,7 @@ def _from_reference(
     chosen = _local(host, reference) if pull != "always" else None
     if chosen is None:
         if pull == "never" or reference.is_bare:
-            raise _not_here(reference)
+            raise _not_here(host, reference)
         from bpfpack.cli.pulling import pull_package
 
         pulled = pull_package(host, reference, allow_downgrade=allow_downgrade)
@@ -103,7 +103,7 @@ def _local(host: Host, reference: Reference) -> tuple[Reference, Digest] | None:
         if not reference.is_bare:
             host.printer.info(f"{reference.name} has no tag latest here; running {tag}")
         found = host.store.find(reference)
-    if found is None:
+    if found is None or reference.digest not in (None, found.descriptor.digest):
         return None
     if reference.tag is None and reference.digest is None:
         reference = reference.with_tag("latest")
@@ -149,8 +149,12 @@ def _holder(host: Host, digest: Digest) -> Reference:
     return replace(names[0], tag=None, digest=digest)
 
 
-def _not_here(reference: Reference) -> NotFound:
+def _not_here(host: Host, reference: Reference) -> NotFound:
     error = NotFound(f"{reference} is not in the local store")
+    if "SUDO_UID" in host.environ and reference.is_bare:
+        return error.with_hint(
+            "root has a store of its own: build it with sudo too, or run it by its path"
+        )
     if reference.is_bare:
         return error.with_hint(
             "a name without a registry is looked for there only; a path begins with ./"

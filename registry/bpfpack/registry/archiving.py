@@ -60,7 +60,8 @@ def load(
     """Bring every package of a layout into the store, under its own name or ``name``.
 
     A name inside proves nothing: what runs under it is still judged by its signatures.
-    Raises SpecError when ``name`` would stand for several packages.
+    Raises SpecError when ``name`` would stand for several packages, or a name holds the digest
+    of other content.
     """
     entries = (layout.only(),) if name else layout.packages()
     return tuple(_load_one(layout, store, entry, name, progress) for entry in entries)
@@ -78,6 +79,9 @@ def _load_one(
         raise SpecError(
             f"{entry.name or entry.descriptor.digest.short} has no full name"
         ).with_hint("say which: `bpfpack load -t REF`")
+    content = layout.manifest(entry.descriptor.digest)
+    if reference.digest and reference.digest.of(content.raw) != reference.digest:
+        raise SpecError(f"{reference} is the name of {entry.descriptor.digest} in {layout.what}")
     copied = copy(
         layout.repository(),
         store.repository(reference.name, origin=Origin.LOADED),

@@ -53,7 +53,19 @@ class Evidence:
 
     @property
     def digests(self) -> tuple[Digest, ...]:
-        """The digests whose signature vouches for the manifest; raises SpecError."""
+        """The digests whose signature vouches for the manifest.
+
+        Raises SpecError when the index does not list the manifest, or the reference is by the
+        digest of neither.
+        """
+        found = self._own_and_index()
+        wanted = self.origin.reference.digest if self.origin.reference else None
+        raws = (self.manifest.raw, *((self.index.raw,) if self.index else ()))
+        if wanted is not None and wanted not in (wanted.of(raw) for raw in raws):
+            raise SpecError(f"{self.origin} names other content than {found[0]}")
+        return found
+
+    def _own_and_index(self) -> tuple[Digest, ...]:
         own = Digest.sha256(self.manifest.raw)
         if self.index is None:
             return (own,)

@@ -45,9 +45,10 @@ def judge(
 ) -> Judgement:
     """Weigh every signature under the policy and explain; raises only for broken evidence.
 
-    Raises SpecError when the index does not list the manifest, TrustError when the marks
-    cannot be read or a key of the policy cannot be used.
+    Raises SpecError when the index does not list the manifest or the reference is by another
+    digest, TrustError when the marks cannot be read or a key of the policy cannot be used.
     """
+    digests = evidence.digests  # first: no option and no policy waives these
     scope = policy.rule_for(evidence.origin)
     if policy.problem:
         return Judgement(
@@ -59,7 +60,7 @@ def judge(
         )
     scale = _Scale(
         origin=evidence.origin,
-        digests=evidence.digests,
+        digests=digests,
         scope=scope,
         policy=policy,
         check=check,

@@ -40,6 +40,7 @@ from bpfpack.spec.signature import legacy_tag
 from tests.kit.packages import artifact, fill, package, signature_image
 
 REF = Reference.parse("ghcr.io/x/tiny:1.0")
+SUBJECT = package().manifest.descriptor.digest
 LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 
 
@@ -152,6 +153,24 @@ def test_load_under_another_name(store: DiskStore, tmp_path: Path) -> None:
         load(layout, target, name=name)
     assert target.resolve(name) == package().manifest
     assert len(target.records()) == 1
+
+
+def test_a_name_by_the_digest_of_other_content_is_not_loaded(
+    store: DiskStore, tmp_path: Path
+) -> None:
+    """Nor may the user be talked into it with -t."""
+    good = package("good").manifest.descriptor.digest
+    lying = REF.with_tag(None).with_digest(good)
+    repository, target = store.repository(REF.name), DiskStore(tmp_path / "target")
+    with ArchiveWriter() as writer:
+        copy(repository, writer.repository(REF.name), "1.0", None)
+        writer.add(package().manifest, str(lying))
+        writer.save(tmp_path / "a.tar")
+    with Layout.open(tmp_path / "a.tar") as layout:
+        for name in (None, lying):
+            with pytest.raises(SpecError, match=f"is the name of {SUBJECT}"):
+                load(layout, target, name=name)
+    assert target.records() == ()
 
 
 def test_several_packages_in_one_archive(store: DiskStore, tmp_path: Path) -> None:

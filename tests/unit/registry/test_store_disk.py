@@ -15,6 +15,7 @@ from bpfpack.registry.store.record import Origin, Record
 from bpfpack.spec import mediatypes
 from bpfpack.spec.bounded import read_exactly
 from bpfpack.spec.descriptor import Descriptor
+from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import (
     ContentError,
     DigestMismatch,
@@ -204,6 +205,30 @@ def test_a_record_moved_to_another_name_is_refused(store: DiskStore) -> None:
     record_file(store).rename(record_file(store).with_name("2.0"))
     with pytest.raises(StoreError, match="record of"):
         store.resolve(REF.with_tag("2.0"))
+
+
+def test_a_name_by_digest_holds_that_content_only(store: DiskStore) -> None:
+    other = package("other").manifest.descriptor.digest
+    pinned = REF.with_tag(None).with_digest(other)
+    with pytest.raises(SpecError, match="is not what"):
+        store.record(pinned, package().manifest, Origin.LOADED)
+    with pytest.raises(SpecError, match="is not what"):
+        store.tag(REF, pinned)
+    assert [str(r.reference) for r in store.records()] == [str(REF)]
+    good = record_file(store).read_bytes()
+    (record_file(store).parent / str(other)).write_bytes(
+        good.replace(b"ghcr.io/x/tiny:1.0", str(pinned).encode())
+    )
+    with pytest.raises(StoreError, match=r"damaged.*cannot name"):
+        store.find(pinned)
+
+
+def test_a_name_by_sha512_is_kept_under_the_digest_of_the_store(store: DiskStore) -> None:
+    manifest = package().manifest
+    long = Digest("sha512", "0" * 128).of(manifest.raw)
+    made = store.record(REF.with_tag(None).with_digest(long), manifest, Origin.PULLED)
+    assert made.reference.digest == manifest.descriptor.digest
+    assert store.find(made.reference) == made
 
 
 def link_elsewhere(path: Path) -> None:

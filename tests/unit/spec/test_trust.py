@@ -10,13 +10,13 @@ import pytest
 from bpfpack.registry.trust.collect import collect
 from bpfpack.spec.descriptor import Platform
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import ContentError, TrustError
+from bpfpack.spec.errors import ContentError, SpecError, TrustError
 from bpfpack.spec.manifest import build_index
 from bpfpack.spec.origin import Origin, OriginKind
 from bpfpack.spec.policy import Key, Policy
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import Candidate, SignaturePlace, host_statement
-from bpfpack.spec.trust import InsecureSkip, Mark, VerifiedArtifact, judge
+from bpfpack.spec.trust import InsecureSkip, Mark, RemoteArtifact, VerifiedArtifact, judge
 from bpfpack.spec.value import names, replace
 from tests.kit.signing import (
     CHECK,
@@ -122,6 +122,36 @@ class TestAccepted:
         assert "--signed-as" in str(error.hint)
         admitted(artifact, policy_for("mirror.corp/oss", "alice", signed_as="ghcr.io"))
         refused(artifact, policy_for("mirror.corp/oss", "alice", signed_as="ghcr.io/evil"))
+
+
+class TestByDigest:
+    """A reference by digest names that content, whoever signed what came instead."""
+
+    def artifact(self, digest: Digest) -> RemoteArtifact:
+        return replace(signed_artifact(), origin=origin_of(REF.with_digest(digest)))
+
+    def test_the_manifest(self) -> None:
+        raw = signed_artifact().manifest.raw
+        admitted(self.artifact(Digest.sha256(raw)), ALICE)
+        admitted(self.artifact(Digest("sha512", "0" * 128).of(raw)), ALICE)
+
+    def test_the_index_that_lists_it(self) -> None:
+        package = make_package()
+        index = build_index((package.manifest.descriptor,))
+        found = artifact_of(package, signed_artifact().places, index=index)
+        pinned = origin_of(REF.with_digest(index.descriptor.digest))
+        admitted(replace(found, origin=pinned), ALICE)
+
+    @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+    def test_other_content_is_refused_though_signed(self, algorithm: str) -> None:
+        length = {"sha256": 64, "sha512": 128}[algorithm]
+        other = Digest(algorithm, "0" * length).of(b"newer")
+        skip = InsecureSkip(reason="the user wants it")
+        warns = policy_for("ghcr.io/x", "alice", level="warn")
+        for policy in (ALICE, warns, Policy(problem="unreadable")):
+            for options in ({}, {"skip": skip}, {"allow_downgrade": True}):
+                with pytest.raises(SpecError, match="names other content"):
+                    admitted(self.artifact(other), policy, **options)
 
 
 class TestRefusedInWords:

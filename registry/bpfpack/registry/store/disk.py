@@ -110,10 +110,18 @@ class DiskStore:
         return tuple(r.reference for r in self.records() if r.descriptor.digest == digest)
 
     def record(self, reference: Reference, content: Manifest | Index, origin: Origin) -> Record:
-        """Give content that is there a name, and prune a reason to keep it."""
+        """Give content that is there a name, and prune a reason to keep it.
+
+        Raises SpecError for a name by the digest of other content.
+        """
+        described = content.descriptor
+        if reference.digest:
+            if reference.digest.of(content.raw) != reference.digest:
+                raise SpecError(f"{described.digest} is not what {reference} names")
+            reference = reference.with_digest(described.digest)
         made = Record(
             reference=_canonical(reference),
-            descriptor=content.descriptor,
+            descriptor=described,
             origin=origin,
             added=now(),
             created=content.annotations.get(mediatypes.CREATED),

@@ -35,7 +35,8 @@ _ORIGINS: Final[Mapping[str, Origin]] = {origin.value: origin for origin in Orig
 class Record:
     """A reference with its descriptor; ``added`` and ``created`` are RFC 3339 times in UTC.
 
-    ``created`` is what the package's own annotation says, unproved.
+    ``created`` is what the package's own annotation says, unproved.  A reference by digest is
+    that of the descriptor; raises SpecError for any other.
     """
 
     reference: Reference
@@ -43,6 +44,11 @@ class Record:
     origin: Origin
     added: str
     created: str | None = None
+
+    def __post_init__(self) -> None:
+        pinned, digest = self.reference.digest, self.descriptor.digest
+        if pinned and pinned != digest:
+            raise SpecError(f"{self.reference} cannot name {digest}")
 
     def to_bytes(self) -> bytes:
         """The file's content."""
