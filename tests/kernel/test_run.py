@@ -241,6 +241,11 @@ def test_what_cannot_be_run(host: Host, argv: tuple[str, ...], code: int, told: 
     assert (done.stdout, "Traceback" in done.stderr) == ("", False)
 
 
+def test_under_sudo_a_missing_package_may_be_the_users(host: Host) -> None:
+    done = host.run("run", "mine:1", env={"SUDO_UID": "1000"}, code=127)
+    assert "root has a store of its own" in done.stderr
+
+
 def test_dry_run_loads_nothing(host: Host) -> None:
     shown = host.run("run", "--dry-run", "bell:1.0", ME).stdout
     assert "program on_call (raw_tp/sys_enter): load" in shown
