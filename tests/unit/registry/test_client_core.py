@@ -379,6 +379,34 @@ def test_a_token_service_that_refuses_says_what_to_do() -> None:
     assert "login" in str(caught.value.hint)
 
 
+@pytest.mark.parametrize("status", [301, 400, 404, 405, 406, 412, 416, 429, 500, 501])
+@pytest.mark.parametrize("body", [b"", b'{"errors":[{"code":"MANIFEST_UNKNOWN"}]}'])
+def test_what_a_token_service_lacks_says_nothing_of_what_was_asked_for(
+    status: int, body: bytes
+) -> None:
+    """A status would be read as "not signed", "no such tag", "no referrers API"."""
+    w = World(
+        lambda r: (
+            (status, {}, body) if "/v2/" not in r.url else (401, {"WWW-Authenticate": BEARER}, b"")
+        )
+    )
+    with pytest.raises(TransportError, match=f"token for r.example: HTTP {status}") as caught:
+        w.run(w.core.exchange(call()))
+    assert (type(caught.value), caught.value.status) == (TransportError, None)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_is_denied_has_no_status_either(status: int) -> None:
+    w = World(
+        lambda r: (
+            (status, {}, b"") if "/v2/" not in r.url else (401, {"WWW-Authenticate": BEARER}, b"")
+        )
+    )
+    with pytest.raises(Denied) as caught:
+        w.run(w.core.exchange(call()))
+    assert caught.value.status is None
+
+
 def test_basic_is_sent_when_it_is_asked_for_and_from_then_on() -> None:
     def serve(request: Request) -> tuple[int, dict[str, str], bytes]:
         if request.headers.get("Authorization") == "Basic dTpwNHNz":

@@ -17,11 +17,13 @@ import pytest
 
 from bpfpack.registry.client import _requests
 from bpfpack.registry.client.login import login
+from bpfpack.registry.client.pull import default_tag
 from bpfpack.registry.client.remote import RegistryClient, RemoteRepository
 from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.wire import Credential
 from bpfpack.registry.store.memory import MemoryStore
 from bpfpack.registry.transfer import copy
+from bpfpack.registry.trust.collect import collect
 from bpfpack.spec import mediatypes
 from bpfpack.spec.bounded import read_exactly
 from bpfpack.spec.content import ReferrersUnsupported
@@ -32,13 +34,14 @@ from bpfpack.spec.errors import (
     Denied,
     DigestMismatch,
     LimitExceeded,
+    NotFound,
     SizeMismatch,
     SpecError,
     TransportError,
 )
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Manifest, build_index, build_manifest
-from bpfpack.spec.signature import fallback_tag
+from bpfpack.spec.signature import fallback_tag, legacy_tag
 from bpfpack.spec.value import replace
 from tests.kit.hostile import (
     NOT_FOUND,
@@ -808,6 +811,46 @@ def test_referrers_come_in_pages_that_end(registry: Listener, repository: Remote
     assert len(registry.seen) == 3  # the third said nothing new
 
 
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 501])
+def test_a_token_service_cannot_say_that_nothing_is_signed(
+    registry: Listener, repository: RemoteRepository, status: int
+) -> None:
+    """Every place "failed": "absent" and "unsupported" would be answers."""
+    challenge = {"WWW-Authenticate": f'Bearer realm="{registry.url}/token"'}
+    refused = Reply(status=401, headers=challenge)
+    digest = MANIFEST.descriptor.digest
+    tags = fallback_tag(digest), legacy_tag(digest), "latest"
+    for path in (referrers_path(), *(f"/v2/x/manifests/{tag}" for tag in tags)):
+        registry.on("GET", path, refused)
+    registry.on("GET", "/token", Reply(status=status))
+    assert [p.state for p in collect(repository, MANIFEST.descriptor)] == ["failed"] * 3
+    with pytest.raises(TransportError, match="token") as caught:
+        default_tag(repository)
+    assert not isinstance(caught.value, NotFound)
+    assert not registry.requests(part="/tags/list")
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        NOT_FOUND,
+        Reply(status=405),
+        Reply(headers={"Content-Type": "text/html"}, body=b"<html>"),
+        Reply(status=303, headers={"Location": f"http://{OTHER_HOST}:1/page"}),
+    ],
+    ids=["404", "405", "a web page", "elsewhere"],
+)
+def test_referrers_that_break_off_are_neither_absent_nor_unsupported(
+    registry: Listener, repository: RemoteRepository, second: Reply
+) -> None:
+    index = build_index((signature_for(MANIFEST).descriptor,))
+    first = manifest_reply(index.raw, mediatypes.INDEX, Link='<?page=2>; rel="next"')
+    registry.on("GET", referrers_path(), [first, second])
+    with pytest.raises(TransportError) as caught:
+        repository.referrers(MANIFEST.descriptor.digest)
+    assert not isinstance(caught.value, NotFound | ReferrersUnsupported)
+
+
 class FallbackServer:
     """No referrers API; keeps what is put, and lets a second writer in between."""
 
@@ -913,6 +956,14 @@ def test_tags_without_end(registry: Listener, repository: RemoteRepository) -> N
     registry.on("GET", "/v2/x/tags/list", json_reply({"tags": ["1", "2"]}, Link=link))
     assert repository.tags() == ("1", "2")
     assert len(registry.seen) == 2
+
+
+def test_tags_that_break_off(registry: Listener, repository: RemoteRepository) -> None:
+    first = json_reply({"tags": ["1"]}, Link='<?last=1>; rel="next"')
+    registry.on("GET", "/v2/x/tags/list", [first, NOT_FOUND])
+    with pytest.raises(TransportError, match="breaks off") as caught:
+        repository.tags()
+    assert not isinstance(caught.value, NotFound)
 
 
 @pytest.mark.parametrize("tags", [["../x"], ["a\x1b[2J"], [7], "1", {"1": 1}, ["x" * 129]])

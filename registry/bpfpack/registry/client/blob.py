@@ -7,7 +7,7 @@ from typing import Final, Protocol, Self
 
 from bpfpack.registry.client.wire import Answer
 from bpfpack.spec.descriptor import Descriptor
-from bpfpack.spec.errors import SizeMismatch, TransportError
+from bpfpack.spec.errors import Denied, SizeMismatch, TransportError
 
 # Losing the connection so often without a MiB in between is no bad luck any more.
 _PROGRESS: Final = 1024 * 1024
@@ -90,7 +90,8 @@ class BlobReader:
         self.close()
         self._failures += 1
         # A status is a verdict that the core has already asked for several times.
-        if self._failures >= self._attempts or error.status is not None:
+        verdict = error.status is not None or isinstance(error, Denied)
+        if self._failures >= self._attempts or verdict:
             raise error
         self._pause(self._failures)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Mapping
 from typing import Final
 
 from bpfpack.registry.client import challenge, realms, retry, tokens
-from bpfpack.registry.client.faults import fault
+from bpfpack.registry.client.faults import fault, token_fault
 from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.tokens import Scope, TokenCache
 from bpfpack.registry.client.urls import Origin, origin, resolve
@@ -238,7 +238,7 @@ class Core:
         )
         got = yield from self._persistent(asked, request.url, None, deadline)
         if got.head.status != 200:
-            raise fault(got.head, got.body or b"", asked.what, call.name)
+            raise token_fault(got.head, got.body or b"", asked.what, call.name)
         value, life = tokens.parse_token(got.body or b"")
         self._tokens.put(call.registry, call.scopes, value, life)
         return value

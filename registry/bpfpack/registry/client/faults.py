@@ -31,6 +31,18 @@ def fault(head: Head, body: bytes, what: str, registry: str) -> TransportError:
     return error
 
 
+def token_fault(head: Head, body: bytes, what: str, registry: str) -> TransportError:
+    """Return the error for a token that was not given: Denied, or a plain TransportError.
+
+    It has no status and is never NotFound: those would be taken for the registry's word about
+    what the token was for ("there is no signature").
+    """
+    said = fault(head, body, what, registry)
+    error = Denied(str(said)) if isinstance(said, Denied) else TransportError(str(said))
+    error.hint = said.hint
+    return error
+
+
 def _errors(body: bytes) -> list[tuple[str, str]]:
     """The codes and messages of an error body, none when it is something else."""
     try:

@@ -276,7 +276,7 @@ class RemoteRepository:
         found: set[str] = set()
         call = self._endpoint.tags()
         for _ in range(LIMITS.listing_pages):
-            answer = self._client.ask(call)
+            answer = self._further(call) if found else self._client.ask(call)
             tags = paging.parse_tags(answer.body or b"")
             before = len(found)
             found.update(tags)
@@ -319,10 +319,13 @@ class RemoteRepository:
     def _referrers_page(
         self, subject: Digest, page: str | None
     ) -> tuple[tuple[Descriptor, ...], str | None]:
+        call = self._endpoint.referrers(subject, page)
+        if page is not None:
+            return self._further_referrers(call)
         try:
-            answer = self._client.ask(self._endpoint.referrers(subject, page))
+            answer = self._client.ask(call)
         except TransportError as e:
-            if page is None and e.status in _NO_REFERRERS:
+            if e.status in _NO_REFERRERS:
                 raise ReferrersUnsupported(f"{self}: no referrers API", status=e.status) from e
             raise
         if answer.head.status in _REDIRECTS:
@@ -331,6 +334,23 @@ class RemoteRepository:
                 status=answer.head.status,
             )
         return read_referrers(answer), paging.next_page(answer)
+
+    def _further_referrers(self, call: Call) -> tuple[tuple[Descriptor, ...], str | None]:
+        """Read a page after the first; a registry that has begun has the API."""
+        answer = self._further(call)
+        if answer.head.status in _REDIRECTS:
+            raise TransportError(f"{call.what}: a further page is at another host")
+        try:
+            return read_referrers(answer), paging.next_page(answer)
+        except ReferrersUnsupported as e:
+            raise TransportError(f"{call.what}: a further page is no OCI index") from e
+
+    def _further(self, call: Call) -> Answer:
+        """Ask for a page after the first; one that is missing is a failure, not an answer."""
+        try:
+            return self._client.ask(call)
+        except NotFound as e:
+            raise TransportError(f"{call.what}: the listing breaks off: {e}") from e
 
 
 def _number(text: str | None) -> int | None:
