@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -307,12 +308,37 @@ def test_the_server_does_not_choose_what_a_token_is_good_for() -> None:
     assert asked.url.endswith("/token?service=r&scope=repository%3Ax%3Apull")
 
 
-def test_a_registry_that_wants_more_for_the_same_repository_gets_it() -> None:
+@pytest.mark.parametrize(
+    ("actions", "granted"),
+    [
+        ("pull", "pull"),
+        ("pull,push", "pull,push"),
+        ("push", "pull,push"),
+        ("delete", "*,delete,pull"),
+        ("delete,pull", "*,delete,pull"),
+    ],
+)
+def test_a_challenge_widens_nothing_that_the_call_does_not_need(actions: str, granted: str) -> None:
+    """Who may pull must not be handed a token that pushes or deletes; ``*`` is to delete."""
     t = TokenWorld(credential=USER)
-    t.challenge = BEARER.replace("repository:x:pull", "repository:x:pull,*,nonsense")
-    t.ask()
+    t.challenge = BEARER.replace("repository:x:pull", "repository:x:pull,push,delete,*,nonsense")
+    t.ask(scopes=frozenset({Scope("x", frozenset(actions.split(",")))}))
     (asked,) = t.world.to("https://auth.r.example")
-    assert asked.url.endswith("scope=repository%3Ax%3A%2A%2Cpull")
+    assert parse_qs(urlsplit(asked.url).query)["scope"] == [f"repository:x:{granted}"]
+
+
+def test_a_mount_reads_from_the_other_repository_and_no_more() -> None:
+    t = TokenWorld(credential=USER)
+    every = "pull,push,delete,*"
+    t.challenge = BEARER.replace(
+        "repository:x:pull", f"repository:x:{every} repository:y:{every} repository:z:{every}"
+    )
+    t.ask(scopes=PULL | {Scope("y", frozenset({"pull"}))})
+    (asked,) = t.world.to("https://auth.r.example")
+    assert parse_qs(urlsplit(asked.url).query)["scope"] == [
+        "repository:x:pull",
+        "repository:y:pull",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -426,6 +452,33 @@ def test_no_credential_is_sent_unencrypted_to_another_machine() -> None:
         with pytest.raises(Denied):
             w.run(w.core.exchange(call(url=f"{http}/v2/x/manifests/1", registry=origin(http))))
         assert all("Authorization" not in r.headers for r in w.sent)
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [USER, Credential(identity_token="refresh-me"), Credential(registry_token="bear-me")],
+    ids=["password", "identity token", "registry token"],
+)
+@pytest.mark.parametrize("realm", ["https://r.example/token", "https://sso.test/token"])
+def test_a_token_that_a_credential_bought_is_not_sent_unencrypted(
+    credential: Credential, realm: str
+) -> None:
+    """A man in the middle names the real, trusted realm, and waits for its token."""
+    settings = Settings(plain_http=True, realms=frozenset({"sso.test"}))
+    t = TokenWorld(credential=credential, settings=settings)
+    t.challenge = f'Bearer realm="{realm}",scope="repository:x:pull,push,delete,*"'
+    http = "http://r.example"
+    with pytest.raises(Denied, match="plain http"):
+        t.ask(url=f"{http}/v2/x/manifests/1", registry=origin(http))
+    assert not t.issued
+    assert all("Authorization" not in r.headers for r in t.world.sent)
+
+
+def test_an_anonymous_token_may_be_seen() -> None:
+    t = TokenWorld(settings=Settings(plain_http=True))
+    t.challenge = 'Bearer realm="https://r.example/token"'
+    http = "http://r.example"
+    assert t.ask(url=f"{http}/v2/x/manifests/1", registry=origin(http)) == b"ok"
 
 
 # Case 8: redirects.

@@ -3,7 +3,8 @@
 `Core.exchange` is one question.  Its rules:
 
  * Credentials and tokens go to the origin (scheme, host, port) that was asked for, never to
-   where it redirects, and never unencrypted to another machine.
+   where it redirects.  Neither they nor a token that they bought go unencrypted to another
+   machine.
  * A 401 is answered once: with a token from the realm that its challenge names (`realms`
    decides what is sent there) or with Basic.  A cached token that is refused is dropped.
  * What failed for the moment is asked again, if that cannot do harm, as long as the deadline
@@ -213,9 +214,11 @@ class Core:
         credential: Credential | None,
         deadline: float,
     ) -> Generator[Action, Outcome, str]:
-        if credential and credential.registry_token:
+        if credential:
+            # Before the token service is asked: what it gave would be as good as the password.
             self._refuse_open(call)
-            return credential.registry_token
+            if credential.registry_token:
+                return credential.registry_token
         realm = bearer.parameters.get("realm", "")
         where = realms.check(realm, call.registry)
         if credential and not realms.trusted(where, call.registry, self.settings.realms):

@@ -25,7 +25,8 @@ _LONGEST_LIFE: Final = 3600.0
 # A token about to expire could do so while a blob is on its way.
 _MARGIN: Final = 10.0
 _VALUE: Final = re.compile(r"[\x21-\x7e]{1,32768}")
-_ACTIONS: Final = frozenset({"pull", "push", "delete", "*"})
+# What a registry may want on top of an action: some let only ``*`` delete.
+_WIDER: Final = {"push": frozenset({"pull"}), "delete": frozenset({"pull", "*"})}
 CLIENT_ID: Final = "bpfpack"
 
 
@@ -83,19 +84,25 @@ def _covers(held: frozenset[Scope], wanted: frozenset[Scope]) -> bool:
 
 
 def with_challenged(wanted: frozenset[Scope], text: str) -> frozenset[Scope]:
-    """Add the actions that a challenge names for a repository that we asked about anyway.
+    """Add the actions that a challenge names and that what we do can need.
 
-    Some registries ask for more than we would (``*`` to delete).  Other repositories in
-    the challenge are ignored: the server does not choose what a token is good for.
+    Some registries want more than we would ask for (``*`` to delete).  Beyond that, and for
+    other repositories, the challenge is ignored: neither the server nor who speaks for it
+    chooses what a token is good for, and one to pull with never pushes or deletes.
     """
     extra: dict[str, frozenset[str]] = {}
     for item in text.split():
         kind, _, rest = item.partition(":")
         repository, _, actions = rest.rpartition(":")
         if kind == "repository":
-            extra[repository] = frozenset(actions.split(",")) & _ACTIONS
-    none: frozenset[str] = frozenset()
-    return frozenset(Scope(s.repository, s.actions | extra.get(s.repository, none)) for s in wanted)
+            extra[repository] = frozenset(actions.split(","))
+    return frozenset(Scope(s.repository, s.actions | _needed(s, extra)) for s in wanted)
+
+
+def _needed(scope: Scope, named: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """The actions named for a repository that go with those that we want there."""
+    allowed = (wider for action, wider in _WIDER.items() if action in scope.actions)
+    return named.get(scope.repository, frozenset()) & frozenset[str]().union(*allowed)
 
 
 def token_request(
