@@ -18,7 +18,7 @@ from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.origin import Origin
-from bpfpack.spec.reference import Reference, valid_host, valid_repository
+from bpfpack.spec.reference import Reference, canonical_host, valid_host, valid_repository
 from bpfpack.spec.value import field, replace, valuetype
 
 Level = Literal["enforce", "warn"]
@@ -217,9 +217,9 @@ def specificity(scope: str, origin: Origin) -> tuple[int, int] | None:
 
 
 def fold_host(name: str) -> str:
-    """Return ``host/repository`` with the host in lower case: DNS does not tell them apart."""
+    """Return ``host/repository`` with the host in its one spelling."""
     host, slash, path = name.partition("/")
-    return f"{host.lower()}{slash}{path}"
+    return f"{canonical_host(host)}{slash}{path}"
 
 
 def public_der(pem: str) -> bytes:
@@ -292,8 +292,7 @@ def _repository_scope(text: str) -> str:
         raise SpecError(f"not a scope: {text[:80]!r} begins with no registry such as ghcr.io")
     if slash and not valid_repository(path):
         raise SpecError(f"not a scope: {path[:80]!r} is not whole path components")
-    host = host.lower()
-    return f"{'docker.io' if host == 'index.docker.io' else host}{slash}{path}"
+    return f"{canonical_host(host)}{slash}{path}"
 
 
 def _key_or_host(data: Mapping[str, Any]) -> Key | None:

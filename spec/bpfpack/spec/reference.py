@@ -2,8 +2,8 @@
 
 ``[HOST[:PORT]/]PATH[:TAG][@DIGEST]``.  The first component is a registry when it
 holds a dot or a colon or is ``localhost``; otherwise the name is *bare* and lives in
-the local store only.  ``docker.io`` is normalised as docker does: ``index.docker.io``
-becomes ``docker.io`` and a single component gains ``library/``.
+the local store only.  A registry has one spelling (`canonical_host`), so that nothing typed
+otherwise escapes a rule; a single component on ``docker.io`` gains ``library/``, as with docker.
 Grammar: github.com/distribution/reference, regexp.go.
 """
 
@@ -22,7 +22,9 @@ _TAG: Final = r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"
 
 _NAME_RE: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _HOST_RE: Final = re.compile(_HOST)
+_PORT_RE: Final = re.compile(r":0*([0-9]+)\Z")
 _TAG_RE: Final = re.compile(_TAG)
+_DOCKER_HUB: Final = ("docker.io", "index.docker.io", "registry-1.docker.io")
 # reference.NameTotalLengthMax
 _NAME_MAX: Final = 255
 
@@ -34,7 +36,7 @@ class Reference:
     >>> ref = Reference.parse("ghcr.io/x/opensnoop:1.0")
     >>> ref.registry, ref.repository, ref.tag, ref.digest
     ('ghcr.io', 'x/opensnoop', '1.0', None)
-    >>> str(Reference.parse("docker.io/busybox"))
+    >>> str(Reference.parse("Index.Docker.io:443/busybox"))
     'docker.io/library/busybox'
     """
 
@@ -69,9 +71,10 @@ class Reference:
             path, tag = name, ""
         elif not tag:
             raise SpecError("an empty tag after ':'")
-        if registry in ("docker.io", "index.docker.io"):
-            registry = "docker.io"
-            path = path if "/" in path else f"library/{path}"
+        if registry is not None and valid_host(registry):
+            registry = canonical_host(registry)
+        if registry == "docker.io" and "/" not in path:
+            path = f"library/{path}"
         return cls(registry, path, tag if colon else None, digest)
 
     @property
@@ -105,6 +108,35 @@ class Reference:
         tag = f":{self.tag}" if self.tag else ""
         digest = f"@{self.digest}" if self.digest else ""
         return f"{self.name}{tag}{digest}"
+
+
+def canonical_host(host: str) -> str:
+    """Return the one spelling of a valid ``host[:port]``: case, aliases, numbers, ``:443``.
+
+    Loopback keeps its port: it is reached without TLS, where 443 is not the default.
+
+    >>> canonical_host("GHCR.io:0443"), canonical_host("[::0001]:443"), canonical_host("x:443")
+    ('ghcr.io', '[::1]:443', 'x:443')
+    """
+    match = _PORT_RE.search(host)
+    name, port = (host[: match.start()], match[1]) if match else (host, "")
+    name = _canonical_address(name) if name[:1] == "[" else name.lower()
+    remote = ("." in name or name[:1] == "[") and not name.startswith(("127.", "[::1]"))
+    if port == "443" and remote:  # else it is no host without its port, or another one
+        port = ""
+    if not port:
+        return "docker.io" if name in _DOCKER_HUB else name
+    return f"{name}:{port}"
+
+
+def _canonical_address(bracketed: str) -> str:
+    """One of many spellings of an IPv6 address (RFC 5952); what is none stays as it is."""
+    from ipaddress import AddressValueError, IPv6Address  # hardly any reference needs it
+
+    try:
+        return f"[{IPv6Address(bracketed[1:-1])}]"
+    except AddressValueError:
+        return bracketed
 
 
 def valid_host(text: str) -> bool:

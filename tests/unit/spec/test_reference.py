@@ -4,7 +4,13 @@ import pytest
 
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError
-from bpfpack.spec.reference import Reference, valid_host, valid_repository, valid_tag
+from bpfpack.spec.reference import (
+    Reference,
+    canonical_host,
+    valid_host,
+    valid_repository,
+    valid_tag,
+)
 
 DIGEST = Digest.sha256(b"")
 
@@ -46,3 +52,21 @@ def test_a_long_fault_is_told_in_short() -> None:
     with pytest.raises(SpecError) as caught:
         Reference.parse("X" * 10_000)
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ghcr.io", "GHCR.IO:443"),
+        ("docker.io", "Registry-1.Docker.io:0443"),
+        ("[2001:db8::1]:5000", "[2001:DB8:0:0:0:0:0:1]:05000"),
+    ],
+)
+def test_one_registry_has_one_spelling(one: str, other: str) -> None:
+    assert canonical_host(other) == one == canonical_host(one)
+
+
+def test_a_port_that_tells_apart_is_kept() -> None:
+    """Loopback is asked without TLS; without its port ``x`` is no registry."""
+    for host in ("localhost:443", "127.0.0.2:443", "[::1]:443", "x:443", "ghcr.io:80", "a.b:0"):
+        assert canonical_host(host) == host
