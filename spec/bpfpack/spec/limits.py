@@ -45,7 +45,11 @@ class Limits:
     error_body: int = 64 * KIB
     token_body: int = 256 * KIB
     listing_body: int = 4 * MIB
+    # All pages of a listing together; 100,000 tags of the longest kind are 13 MiB.
     listing_pages: int = 1000
+    listing_tags: int = 100_000
+    listing_bytes: int = 32 * MIB
+    listing_seconds: int = 300
 
     policy: int = 1 * MIB
     policy_keys: int = 64

@@ -5,6 +5,7 @@ Numbers in comments are those of the project's list of client cases.
 
 import hashlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -956,6 +957,66 @@ def test_tags_without_end(registry: Listener, repository: RemoteRepository) -> N
     registry.on("GET", "/v2/x/tags/list", json_reply({"tags": ["1", "2"]}, Link=link))
     assert repository.tags() == ("1", "2")
     assert len(registry.seen) == 2
+
+
+class EndlessTags:
+    """Every page has new tags of the longest kind, and a next page."""
+
+    def __init__(self, new: int, filler: int = 0) -> None:
+        self.new, self.filler, self.pages = new, filler, 0
+
+    def __call__(self, _seen: Seen) -> Reply:
+        self.pages += 1
+        tags = [f"{self.pages}-{n}".ljust(128, "x") for n in range(self.new)]
+        link = f'<?page={self.pages}>; rel="next"'
+        return json_reply({"tags": tags + ["y" * 128] * self.filler}, Link=link)
+
+
+def test_more_tags_than_anybody_could_read(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    """A thousand pages of 4 MiB would be gigabytes in memory."""
+    endless = EndlessTags(25_000)
+    registry.on("GET", "/v2/x/tags/list", endless)
+    with pytest.raises(LimitExceeded, match="100000 tags"):
+        repository.tags()
+    assert endless.pages == 5
+
+
+def test_more_pages_of_tags_than_anybody_could_want(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    """An error, not a list that looks complete."""
+    registry.on("GET", "/v2/x/tags/list", EndlessTags(1))
+    with pytest.raises(LimitExceeded, match="pages"):
+        repository.tags()
+
+
+def test_pages_of_tags_that_say_next_to_nothing(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    endless = EndlessTags(1, 30_000)
+    registry.on("GET", "/v2/x/tags/list", endless)
+    with pytest.raises(LimitExceeded, match="bytes"):
+        repository.tags()
+    assert endless.pages < 10
+
+
+def test_pages_of_referrers_that_say_next_to_nothing(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    """Looking fails; an attacker who pads the list hides no signature unseen."""
+    pages = itertools.count()
+
+    def serve(_seen: Seen) -> Reply:
+        child = signature_for(MANIFEST, f"a/{next(pages)}")
+        raw = build_index((child.descriptor,)).raw + b" " * (LIMITS.listing_body - 1000)
+        return manifest_reply(raw, mediatypes.INDEX, Link='<?more>; rel="next"')
+
+    registry.on("GET", referrers_path(), serve)
+    with pytest.raises(LimitExceeded):
+        repository.referrers(MANIFEST.descriptor.digest)
+    assert next(pages) < 10
 
 
 def test_tags_that_break_off(registry: Listener, repository: RemoteRepository) -> None:

@@ -16,7 +16,8 @@ from bpfpack.registry.client.wire import Answer, Head, Headers
 from bpfpack.registry.redact import redact_url
 from bpfpack.spec import mediatypes
 from bpfpack.spec.descriptor import Descriptor
-from bpfpack.spec.errors import BpfpackError, SpecError, TransportError
+from bpfpack.spec.errors import BpfpackError, LimitExceeded, SpecError, TransportError
+from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.safetext import printable
 
 BASE = "https://r.example/v2/x/tags/list?n=1"
@@ -85,6 +86,22 @@ def test_any_link_is_a_page_of_the_same_host_or_an_error(link: str) -> None:
     with contextlib.suppress(TransportError):
         found = paging.next_page(answer(Link=link))
         assert found is None or origin(found) == origin(BASE)
+
+
+def test_a_listing_has_so_many_bytes_and_seconds_for_all_its_pages() -> None:
+    page = Answer(head=answer().head, body=bytes(LIMITS.listing_body))
+    budget = paging.Budget("r.example/x")
+    for _ in range(LIMITS.listing_bytes // LIMITS.listing_body):
+        budget.spend(page)
+    with pytest.raises(LimitExceeded, match="bytes"):
+        budget.spend(Answer(head=page.head, body=b"x"))
+    time = [1000.0]
+    budget = paging.Budget("r.example/x", lambda: time[0])
+    time[0] += LIMITS.listing_seconds
+    budget.spend(answer())
+    time[0] += 1
+    with pytest.raises(TransportError, match="seconds"):
+        budget.spend(answer())
 
 
 @given(st.text(max_size=200))

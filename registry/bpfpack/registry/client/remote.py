@@ -22,7 +22,7 @@ from bpfpack.spec.bounded import Readable
 from bpfpack.spec.content import ReferrersUnsupported
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import NotFound, SpecError, TransportError
+from bpfpack.spec.errors import LimitExceeded, NotFound, SpecError, TransportError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.reference import Reference
@@ -245,7 +245,7 @@ class RemoteRepository:
     def has_referrers(self, subject: Digest) -> bool:
         """Say whether the registry has the referrers API; raises when it could not look."""
         try:
-            self._referrers_page(subject, None)
+            self._referrers_page(subject, None, paging.Budget(str(self)))
         except ReferrersUnsupported:
             return False
         return True
@@ -258,33 +258,43 @@ class RemoteRepository:
         """
         found: dict[Digest, Descriptor] = {}
         page: str | None = None
+        budget = paging.Budget(str(self))
         for _ in range(LIMITS.listing_pages):
-            entries, page = self._referrers_page(subject, page)
+            entries, page = self._referrers_page(subject, page, budget)
             before = len(found)
             found |= {e.digest: e for e in entries}
             if len(found) > LIMITS.index_children:
                 raise TransportError(f"{self}: more referrers than {LIMITS.index_children}")
             if page is None or len(found) == before:
                 break
+        else:
+            raise TransportError(f"{self}: more than {LIMITS.listing_pages} pages of referrers")
         return tuple(found.values())
 
     def tags(self) -> tuple[str, ...]:
         """List the tags, sorted, without those that hold signatures and the like.
 
-        Raises NotFound, Denied, TransportError, SpecError.
+        Raises NotFound, Denied, TransportError, SpecError, LimitExceeded for more than anybody
+        could want to see.
         """
+        budget = paging.Budget(str(self))
         found: set[str] = set()
         call = self._endpoint.tags()
         for _ in range(LIMITS.listing_pages):
             answer = self._further(call) if found else self._client.ask(call)
+            budget.spend(answer)
             tags = paging.parse_tags(answer.body or b"")
             before = len(found)
             found.update(tags)
+            if len(found) > LIMITS.listing_tags:
+                raise LimitExceeded(f"{self}: more than {LIMITS.listing_tags} tags")
             page = paging.next_page(answer)
             # A registry that pages without a Link header stops after as many as we asked for.
             if len(found) == before or (page is None and len(tags) < PAGE):
                 break
             call = self._endpoint.tags(page) if page else self._endpoint.tags(last=tags[-1])
+        else:
+            raise LimitExceeded(f"{self}: more than {LIMITS.listing_pages} pages of tags")
         return tuple(sorted(tag for tag in found if subject_of(tag) is None))
 
     def delete_tag(self, tag: str) -> None:
@@ -317,17 +327,18 @@ class RemoteRepository:
         check_digest(answer, manifest.raw)
 
     def _referrers_page(
-        self, subject: Digest, page: str | None
+        self, subject: Digest, page: str | None, budget: paging.Budget
     ) -> tuple[tuple[Descriptor, ...], str | None]:
         call = self._endpoint.referrers(subject, page)
         if page is not None:
-            return self._further_referrers(call)
+            return self._further_referrers(call, budget)
         try:
             answer = self._client.ask(call)
         except TransportError as e:
             if e.status in _NO_REFERRERS:
                 raise ReferrersUnsupported(f"{self}: no referrers API", status=e.status) from e
             raise
+        budget.spend(answer)
         if answer.head.status in _REDIRECTS:
             raise ReferrersUnsupported(
                 f"{self}: referrers are answered with a redirect to another host",
@@ -335,9 +346,12 @@ class RemoteRepository:
             )
         return read_referrers(answer), paging.next_page(answer)
 
-    def _further_referrers(self, call: Call) -> tuple[tuple[Descriptor, ...], str | None]:
+    def _further_referrers(
+        self, call: Call, budget: paging.Budget
+    ) -> tuple[tuple[Descriptor, ...], str | None]:
         """Read a page after the first; a registry that has begun has the API."""
         answer = self._further(call)
+        budget.spend(answer)
         if answer.head.status in _REDIRECTS:
             raise TransportError(f"{call.what}: a further page is at another host")
         try:
