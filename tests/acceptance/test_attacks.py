@@ -270,6 +270,28 @@ class TestRollback:
         assert "--allow-downgrade" in refused(host, name)
         accepted(host, f"{name}:1")  # asked for by name
 
+    def test_a_single_number_goes_away(self, author: Host, host: Host, name: str) -> None:
+        """``2`` is no version beside ``1.0``, and still above it."""
+        publish(author, "2", f"{name}:2")
+        accepted(host, name)
+        publish(author, "1", f"{name}:1.0")
+        requests.delete(url_of(name, "2"), timeout=30).raise_for_status()
+        host.run("rmi", f"{name}:2")
+        assert "--allow-downgrade" in refused(host, name)
+        accepted(host, "--allow-downgrade", name)
+
+    def test_an_old_latest_comes_back(self, author: Host, host: Host, name: str) -> None:
+        """The registry kept it, and its good signature; this host has run what came after."""
+        publish(author, "1", f"{name}:latest")
+        publish(author, "2", f"{name}:2.0")
+        accepted(host, f"{name}:2.0")
+        told = refused(host, "--pull=always", name)
+        assert "accepted before for 2.0" in told and "--allow-downgrade" in told
+        assert "accepted before for 2.0" in host.run("pull", name, code=126).stderr
+        accepted(host, f"{name}:latest")  # asked for by name
+        assert "--allow-downgrade" in refused(host, "--no-pull", name)
+        accepted(host, "--allow-downgrade", name)
+
     def test_a_tag_that_moves_between_judgement_and_load(
         self, author: Host, host: Host, tmp_path: Path
     ) -> None:

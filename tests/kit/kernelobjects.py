@@ -52,7 +52,7 @@ def compile_text(source: str, clang: str = "clang") -> bytes:
 
 
 class _NoMarks:
-    def newest(self, repository: str, tag: str) -> Mark | None:
+    def newest(self, repository: str, tag: str | None = None) -> Mark | None:
         return None
 
 

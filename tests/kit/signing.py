@@ -209,8 +209,11 @@ class MemoryMarks:
 
     held: dict[tuple[str, str], Mark] = field(default_factory=dict)
 
-    def newest(self, repository: str, tag: str) -> Mark | None:
-        return self.held.get((repository, tag))
+    def newest(self, repository: str, tag: str | None = None) -> Mark | None:
+        if tag is not None:
+            return self.held.get((repository, tag))
+        found = (mark for mark in self.held.values() if mark.repository == repository)
+        return max(found, key=lambda mark: mark.created, default=None)
 
     def record(self, mark: Mark) -> None:
         self.held[mark.repository, mark.tag] = mark

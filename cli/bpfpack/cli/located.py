@@ -24,6 +24,7 @@ class Located:
     content: Manifest | Index
     place: "LocalRepository | RemoteRepository"
     local: bool
+    implicit: bool = False
 
     @property
     def origin(self) -> Origin:
@@ -32,6 +33,7 @@ class Located:
             kind="store" if self.local else "registry",
             reference=self.reference,
             location=str(self.reference),
+            implicit=self.implicit,
         )
 
 
@@ -39,14 +41,14 @@ def locate_local(host: Host, reference: Reference) -> Located | None:
     """Return what the store has under a name, with the tag that was meant; None for nothing."""
     from bpfpack.registry.client.pull import default_tag
 
-    place = host.store.repository(reference.name)
+    place, implicit = host.store.repository(reference.name), _is_implicit(reference)
     try:
-        if reference.tag is None and reference.digest is None:
+        if implicit:
             reference = reference.with_tag(default_tag(place))
         content = host.store.resolve(reference)
     except NotFound:
         return None
-    return Located(reference=reference, content=content, place=place, local=True)
+    return Located(reference=reference, content=content, place=place, local=True, implicit=implicit)
 
 
 def locate_remote(host: Host, reference: Reference) -> Located:
@@ -55,10 +57,12 @@ def locate_remote(host: Host, reference: Reference) -> Located:
 
     _ = reference.api_host  # a bare name is refused in its own words
     place = host.registries.repository(reference.registry or "", reference.repository)
-    if reference.tag is None and reference.digest is None:
+    if implicit := _is_implicit(reference):
         reference = reference.with_tag(default_tag(place))
     content = place.resolve(reference.digest or reference.tag or "")
-    return Located(reference=reference, content=content, place=place, local=False)
+    return Located(
+        reference=reference, content=content, place=place, local=False, implicit=implicit
+    )
 
 
 def locate(host: Host, reference: Reference) -> Located:
@@ -69,6 +73,10 @@ def locate(host: Host, reference: Reference) -> Located:
             "`bpfpack list` shows what is here; a name with a registry would be looked up there"
         )
     return found or locate_remote(host, reference)
+
+
+def _is_implicit(reference: Reference) -> bool:
+    return reference.tag is None and reference.digest is None
 
 
 def places_of(host: Host, found: Located) -> tuple[SignaturePlace, ...]:

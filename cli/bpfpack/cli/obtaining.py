@@ -20,7 +20,7 @@ from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace
 from bpfpack.spec.trust import RemoteArtifact
 from bpfpack.spec.value import replace
-from bpfpack.spec.versions import highest_release
+from bpfpack.spec.versions import above, highest_release
 
 if TYPE_CHECKING:
     from bpfpack.registry.store.layout import Layout
@@ -80,7 +80,7 @@ def _from_reference(
     effective, digest = chosen
     if implicit:
         _check_not_back(host, effective, allow_downgrade)
-    origin = Origin(kind="store", reference=effective, location=str(effective))
+    origin = Origin(kind="store", reference=effective, location=str(effective), implicit=implicit)
     return _read(host, host.store.repository(effective.name), digest, origin)
 
 
@@ -119,13 +119,14 @@ def _holds(store: DiskStore, digest: Digest) -> bool:
 
 
 def _check_not_back(host: Host, effective: Reference, allow_downgrade: bool) -> None:
-    """An implicit version never goes below the highest that this host has accepted."""
+    """An implicit version never goes below the highest that this host has accepted.
+
+    ``latest`` says no version: `judge` holds it against the newest signature accepted.
+    """
     if allow_downgrade or effective.tag is None or effective.is_bare:
         return
-    accepted = highest_release(host.marks.tags(effective.name))
-    if accepted is None or effective.tag == "latest":
-        return
-    if highest_release((accepted, effective.tag)) != effective.tag:
+    accepted = above(effective.tag, host.marks.tags(effective.name))
+    if accepted is not None:
         raise TrustError(
             f"{effective.name}: {effective.tag} is the newest to be had, but this host has run"
             f" {accepted}"
@@ -203,9 +204,15 @@ def _from_source(host: Host, path: Path) -> RemoteArtifact:
     digest = result.package.manifest.descriptor.digest
     if result.from_source:
         host.host_key.endorse(digest)
-    # Nothing but the host key vouches for it: a bare object bears no signature.
+    # Nothing but the host key can vouch for it, and for a prebuilt object not even that.
     origin = Origin(kind="source", reference=None, location=str(path.resolve()))
-    return _read(host, MemoryStore.of(result.package), digest, origin)
+    return read_artifact(
+        MemoryStore.of(result.package),
+        digest,
+        origin,
+        platform=host_platform(),
+        look=lambda s, d: look(host, s, d) if result.from_source else (),
+    )
 
 
 def _from_stdin(host: Host, judged_as: Reference | None) -> RemoteArtifact:

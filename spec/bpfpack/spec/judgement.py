@@ -33,8 +33,11 @@ class Mark:
 class Marks(Protocol):
     """The high-water marks of this host."""
 
-    def newest(self, repository: str, tag: str) -> Mark | None:
-        """Return the mark, or None; raises TrustError when it cannot be told."""
+    def newest(self, repository: str, tag: str | None = None) -> Mark | None:
+        """Return the mark of a tag, or the newest of all tags; None when there is none.
+
+        Raises TrustError when it cannot be told.
+        """
         ...
 
 

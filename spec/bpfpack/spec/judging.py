@@ -4,7 +4,8 @@
  2. the signature over raw bytes, by a key of that scope; a key in a message never counts;
  3. the key's window, by the clock of this host;
  4. only now the content: strict parsing, which digest, which name, which times;
- 5. the newest that this host accepted for the tag.
+ 5. the newest that this host accepted for the tag; for ``latest`` that nobody typed, the
+    newest that it accepted for any tag of the repository.
 
 One good candidate suffices; a bad one never hides a good one, and each keeps its reason.
 """
@@ -226,12 +227,13 @@ class _Scale:
             return
         than = signature.format_time(self.newest.created)
         told = (
-            f"of {signature.format_time(claims.created)} is older than the one of {than} accepted"
+            f"of {signature.format_time(claims.created)} is older than the one of {than}"
             if claims.created
-            else f"says no time, and one of {than} was accepted"
+            else f"says no time, and there is one of {than}"
         )
         raise _Refused(
-            f"{told} before", f"if you mean to go back: bpfpack run --allow-downgrade {self.origin}"
+            f"{told} accepted before for {self.newest.tag}",
+            f"if you mean to go back: bpfpack run --allow-downgrade {self.origin}",
         )
 
 
@@ -282,7 +284,11 @@ def _newest(origin: Origin, marks: Marks) -> Mark | None:
     reference = origin.reference
     if reference is None or reference.tag is None or reference.digest is not None:
         return None
-    return marks.newest(fold_host(reference.name), reference.tag)
+    name = fold_host(reference.name)
+    if origin.implicit and reference.tag == "latest":
+        # Where 2.0 ran, an old `latest` that was once signed is no less of a step back.
+        return marks.newest(name)
+    return marks.newest(name, reference.tag)
 
 
 def _refusal(

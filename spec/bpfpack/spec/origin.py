@@ -16,11 +16,13 @@ class Origin:
     default resolution; a mirror or an annotation never changes it.  None for a path, a URL
     and stdin, unless the user said which reference to check (``--as``).
     ``location`` is the absolute path, the URL, or any text for display.
+    ``implicit`` says that nobody typed the tag: whoever answers for it chose the version.
     """
 
     kind: OriginKind
     reference: Reference | None
     location: str
+    implicit: bool = False
 
     def __str__(self) -> str:
         return str(self.reference) if self.reference else self.location

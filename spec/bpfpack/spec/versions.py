@@ -27,6 +27,21 @@ def highest_release(tags: Iterable[str]) -> str | None:
     return max(known, key=lambda pair: (_padded(pair[0]), len(pair[0]), pair[1]))[1]
 
 
+def above(tag: str, others: Iterable[str]) -> str | None:
+    """Return the highest version among ``others`` that is above ``tag``; None for none.
+
+    By the numbers alone, however many each has: after ``2``, ``1.0`` is a step back.
+
+    >>> above("1.0", ["latest", "2", "1.5"]), above("2.0.0", ["2", "1.5"])
+    ('2', None)
+    """
+    if not _RELEASE.fullmatch(tag):
+        return None
+    limit = _padded(_parts(tag))
+    found = [(_padded(_parts(other)), other) for other in others if _RELEASE.fullmatch(other)]
+    return max((pair for pair in found if pair[0] > limit), default=(limit, None))[1]
+
+
 def _parts(tag: str) -> tuple[int, ...]:
     return tuple(int(part) for part in tag.removeprefix("v").split("."))
 

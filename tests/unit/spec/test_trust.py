@@ -307,6 +307,35 @@ class TestRollback:
         artifact = replace(signed_artifact("alice", later), origin=origin_of(later))
         admitted(artifact, ALICE, marks=self.mark(0, Digest.sha256(b"newer")))
 
+    def latest(self, *, implicit: bool = True) -> RemoteArtifact:
+        """An old ``latest``, signed yesterday under that very name."""
+        latest = REF.with_tag("latest")
+        origin = replace(origin_of(latest), implicit=implicit)
+        return replace(signed_artifact("alice", latest), origin=origin)
+
+    def test_an_old_latest_that_nobody_typed(self) -> None:
+        """This host accepted 1.0 today: yesterday's ``latest`` is no default any more."""
+        marks = self.mark(0, Digest.sha256(b"newer"))
+        error = refused(self.latest(), ALICE, marks=marks)
+        assert "accepted before for 1.0" in str(error)
+        assert "--allow-downgrade" in str(error.hint)
+        admitted(self.latest(implicit=False), ALICE, marks=marks)
+        admitted(self.latest(), ALICE, marks=marks, allow_downgrade=True)
+
+    def test_a_latest_that_is_new_or_the_same_content(self) -> None:
+        same = self.latest().manifest.descriptor.digest
+        for marks in (MemoryMarks(), self.mark(2, Digest.sha256(b"older")), self.mark(0, same)):
+            admitted(self.latest(), ALICE, marks=marks)
+
+    def test_an_implicit_release_is_held_against_its_own_tag(self) -> None:
+        origin = replace(origin_of(), implicit=True)
+        marks = self.mark(2, Digest.sha256(b"older"))
+        newest = Mark(
+            repository="ghcr.io/x/opensnoop", tag="0.9", created=NOW, digest=Digest.sha256(b"fix")
+        )
+        marks.record(newest)
+        admitted(replace(signed_artifact(), origin=origin), ALICE, marks=marks)
+
     def test_the_host_in_capitals_is_the_same_repository(self) -> None:
         artifact = signed_artifact()
         loud = origin_of(Reference.parse("GHCR.IO/x/opensnoop:1.0"))
@@ -420,7 +449,7 @@ class TestWarnAndSkip:
 
     def test_skipping_also_skips_what_cannot_be_judged(self) -> None:
         class Unreadable:
-            def newest(self, repository: str, tag: str) -> Mark | None:
+            def newest(self, repository: str, tag: str | None = None) -> Mark | None:
                 raise TrustError(f"cannot tell what was accepted of {repository}:{tag}")
 
         refused(signed_artifact(), ALICE, marks=Unreadable())

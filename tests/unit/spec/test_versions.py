@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfpack.spec.versions import highest_release
+from bpfpack.spec.versions import above, highest_release
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,19 @@ def test_it_is_one_of_them_whatever_their_order(tags: list[str], rng: random.Ran
     shuffled = tags[:]
     rng.shuffle(shuffled)
     assert highest_release(shuffled) == found
+
+
+@pytest.mark.parametrize(
+    ("tag", "others", "expected"),
+    [
+        ("1.0", ["2"], "2"),
+        ("1.0", ["v2", "1.5", "latest", "3.0-rc.1"], "v2"),
+        ("2.0", ["2", "1.9"], None),
+        ("2", ["2.0.0.1"], "2.0.0.1"),
+        ("10", ["9.9"], None),
+        ("latest", ["9.9"], None),
+        ("1.0", [], None),
+    ],
+)
+def test_above(tag: str, others: list[str], expected: str | None) -> None:
+    assert above(tag, others) == expected

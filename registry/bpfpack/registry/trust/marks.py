@@ -30,9 +30,14 @@ class MarkFiles:
     def __init__(self, state: Path) -> None:
         self._state = state
 
-    def newest(self, repository: str, tag: str) -> Mark | None:
-        """Return the mark, or None when nothing was accepted yet; raises TrustError."""
+    def newest(self, repository: str, tag: str | None = None) -> Mark | None:
+        """Return the mark of a tag, or the newest of all tags; None when nothing was accepted.
+
+        Raises TrustError.
+        """
         repository = fold_host(repository)
+        if tag is None:
+            return max(self._all(repository), key=lambda mark: mark.created, default=None)
         with _refusing(repository), self._find(repository) as directory:
             return _read(directory, repository, tag) if directory else None
 
@@ -52,16 +57,17 @@ class MarkFiles:
 
     def tags(self, repository: str) -> tuple[str, ...]:
         """Return the tags of a repository that have a mark, sorted; raises TrustError."""
-        repository = fold_host(repository)
+        return tuple(sorted(mark.tag for mark in self._all(fold_host(repository))))
+
+    def _all(self, repository: str) -> tuple[Mark, ...]:
         with _refusing(repository), self._find(repository) as directory:
-            found = [
-                _parse(data).tag
+            return tuple(
+                _parse(data)
                 for name in (directory.names() if directory else ())
                 if name.endswith(".json")
                 and directory
                 and (data := directory.read(name, _RECORD)) is not None
-            ]
-        return tuple(sorted(found))
+            )
 
     @contextmanager
     def _find(self, repository: str) -> Iterator[OwnedDir | None]:
