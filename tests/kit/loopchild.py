@@ -20,8 +20,6 @@ from tests.kit.records import batch, field, layout, output
 class Endless:
     """A source that always has ``count`` records, until it is detached; 0: never any."""
 
-    counted = True
-
     def __init__(self, count: int) -> None:
         self.fd = os.eventfd(1 if count else 0, os.EFD_NONBLOCK)
         self._count, self._number = count, 0
@@ -32,7 +30,11 @@ class Endless:
         count = 0 if self.detached else min(self._count, max_records)
         first, self._number = self._number, self._number + count
         records = [(first + i).to_bytes(8, "little") for i in range(count)]
-        return batch(*records, lost=0) if records else None
+        return batch(*records) if records else None
+
+    def lost(self) -> int:
+        """Nothing is."""
+        return 0
 
     def detach(self) -> None:
         """No more from now on."""

@@ -58,13 +58,13 @@ def _count(dimensions: Sequence[int]) -> int:
     return count
 
 
-def batch(*records: bytes, lost: int | None = None) -> Batch:
+def batch(*records: bytes) -> Batch:
     """A batch of these records, something unrelated before, between and after them."""
     memory, places = bytearray(b"\xee" * 3), []
     for record in records:
         places.append((len(memory), len(record)))
         memory += record + b"\xee" * 5
-    return Batch(memory=memoryview(bytes(memory)), records=places, lost=lost)
+    return Batch(memory=memoryview(bytes(memory)), records=places)
 
 
 def output(*layouts: RecordLayout, **more: Any) -> EventOutput:

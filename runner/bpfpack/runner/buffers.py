@@ -24,11 +24,9 @@ _POSITION: Final = struct.Struct("=Q")
 class RingBufferSource:
     """A ring buffer: in order over all CPUs.
 
-    The kernel counts no record that found no room, so ``lost`` of its batches is None;
-    ``fill`` is how full the ring was when the drain began.
+    The kernel counts no record that found no room, so `lost` is None; ``fill`` of a batch
+    is how full the ring was when the drain began.
     """
-
-    counted: Final = False
 
     def __init__(self, ring: Map, *, capacity: int = _CAPACITY) -> None:
         self._filling = Filling(capacity)
@@ -59,7 +57,10 @@ class RingBufferSource:
         if not self._filling.records:
             return None
         memory = memoryview(self._filling.memory)
-        return Batch(memory=memory, records=self._filling.records, lost=None, fill=fill)
+        return Batch(memory=memory, records=self._filling.records, fill=fill)
+
+    def lost(self) -> None:
+        """Nobody knows, unless the program counts."""
 
     def _fill(self) -> float:
         (consumed,) = _POSITION.unpack_from(self._positions, 0)
@@ -77,16 +78,12 @@ class PerfBufferSource:
     """A perf buffer: a ring of ``pages`` (a power of two) for each CPU, in order within one.
 
     A record may be up to 7 bytes longer than what the program wrote: the kernel pads it,
-    and keeps no note of that.  ``lost`` of a batch is what the kernel announced since the
-    one before; it announces a loss with the next record that finds room.
+    and keeps no note of that.
     """
-
-    counted: Final = True
 
     def __init__(self, array: Map, *, pages: int = _PERF_PAGES, capacity: int = _CAPACITY) -> None:
         self._filling = Filling(capacity)
         self._native = _open_perf(array, pages, self._filling)
-        self._told = 0
 
     @property
     def fd(self) -> int:
@@ -98,11 +95,14 @@ class PerfBufferSource:
         self._filling.begin(max_records)
         if self._filling.wants_more:
             self._native.drain()
-        lost, self._told = self._native.lost - self._told, self._native.lost
-        if not self._filling.records and not lost:
+        if not self._filling.records:
             return None
         memory = memoryview(self._filling.memory)
-        return Batch(memory=memory, records=self._filling.records, lost=lost)
+        return Batch(memory=memory, records=self._filling.records)
+
+    def lost(self) -> int | None:
+        """What found no room, None where the kernel does not say; raises KernelError."""
+        return self._native.lost()
 
     def close(self) -> None:
         """Give the memory back; a second call does nothing."""
@@ -112,7 +112,7 @@ class PerfBufferSource:
 def _open_perf(array: Map, pages: int, into: Filling) -> NativePerf:
     with captured() as messages:
         try:
-            return NativePerf(array.fd, pages, into)
+            return NativePerf.open(array.fd, pages, into)
         except KernelError as e:
             e.add_note("\n".join(messages))
             if e.errno != errno.EPERM:

@@ -1,7 +1,7 @@
 """Exact loss, where the program counts it (SPEC.md 6.8).
 
 A reserve that fails leaves no trace in the buffer, so only the program knows.  One that uses
-``bpfpack.h`` keeps ``__bpfpack_lost_MAP`` in ``.bss``; here it is read with every batch.
+``bpfpack.h`` keeps ``__bpfpack_lost_MAP`` in ``.bss``.
 """
 
 import struct
@@ -49,12 +49,13 @@ class LossCounter:
 
 
 class CountedSource:
-    """A source whose batches say exactly how many records were lost before them."""
+    """A source whose losses the program counts.
 
-    counted: Final = True
+    What the kernel counts of them is left alone: it saw the same records.
+    """
 
     def __init__(self, source: Source, counter: LossCounter) -> None:
-        self._source, self._counter, self._told = source, counter, 0
+        self._source, self._counter = source, counter
 
     @property
     def fd(self) -> int:
@@ -62,17 +63,9 @@ class CountedSource:
         return self._source.fd
 
     def drain(self, max_records: int) -> Batch | None:
-        """See `Source.drain`; a batch without records when there is only a loss to tell."""
-        batch = self._source.drain(max_records)
-        count = self._counter.read()
-        lost, self._told = count - self._told, count
-        if batch is None and not lost:
-            return None
-        if batch is None:
-            return Batch(memory=memoryview(b""), records=(), lost=lost)
-        return Batch(
-            memory=batch.memory,
-            records=batch.records,
-            lost=lost + (batch.lost or 0),
-            fill=batch.fill,
-        )
+        """See `Source.drain`."""
+        return self._source.drain(max_records)
+
+    def lost(self) -> int:
+        """What the program counted; raises KernelError."""
+        return self._counter.read()

@@ -6,6 +6,9 @@ drain ends, and it is raised from there.
 """
 
 import ctypes
+import errno
+import os
+import struct
 from typing import Final
 
 from bpfpack.runner._native.libbpf import Handle, describe, fn
@@ -29,8 +32,10 @@ _PERF_CONTINUE: Final = -2
 _PERF_TYPE_SOFTWARE: Final = 1
 _PERF_COUNT_SW_BPF_OUTPUT: Final = 10
 _PERF_SAMPLE_RAW: Final = 1 << 10
-_PERF_RECORD_LOST: Final = 2
 _PERF_RECORD_SAMPLE: Final = 9
+_PERF_FORMAT_LOST: Final = 1 << 4
+# What read(2) of an event gives with that format alone: its value, and the samples lost.
+_PERF_READ: Final = struct.Struct("=QQ")
 
 
 class Filling:
@@ -158,11 +163,16 @@ class _PerfHeader(ctypes.Structure):
 
 
 class NativePerf(Handle):
-    """A ``struct perf_buffer``: one ring of ``pages`` pages for each CPU online."""
+    """A ``struct perf_buffer``: one ring of ``pages`` pages for each CPU online.
 
-    def __init__(self, map_fd: int, pages: int, into: Filling) -> None:
-        self._into = into
-        self.lost = 0
+    ``counts`` asks the kernel to count what finds no room, as it can from Linux 6.0 on
+    (commit 119a784c8127, "perf/core: Add a new read format to get a number of lost
+    samples").  What PERF_RECORD_LOST announces is no substitute: it comes with the next
+    record that finds room, so never for the last losses of a run.
+    """
+
+    def __init__(self, map_fd: int, pages: int, into: Filling, *, counts: bool) -> None:
+        self._into, self._counts = into, counts
         self._callback = _PERF_CALLBACK(self._on_event)
         attr = _PerfAttr(
             type=_PERF_TYPE_SOFTWARE,
@@ -170,6 +180,7 @@ class NativePerf(Handle):
             config=_PERF_COUNT_SW_BPF_OUTPUT,
             sample_period=1,
             sample_type=_PERF_SAMPLE_RAW,
+            read_format=_PERF_FORMAT_LOST if counts else 0,
             wakeup_events=1,
         )
         super().__init__(
@@ -180,13 +191,20 @@ class NativePerf(Handle):
         self._rings = int(fn("perf_buffer__buffer_cnt")(self.ptr))
         self._next = 0
 
+    @classmethod
+    def open(cls, map_fd: int, pages: int, into: Filling) -> "NativePerf":
+        """Open one that counts, or where the kernel cannot, one that does not."""
+        try:
+            return cls(map_fd, pages, into, counts=True)
+        except KernelError as e:
+            if e.errno != errno.EINVAL:
+                raise
+        return cls(map_fd, pages, into, counts=False)
+
     def _on_event(self, context: int, cpu: int, address: int) -> int:
         try:
             header = _PerfHeader.from_address(address)
             body = address + ctypes.sizeof(_PerfHeader)
-            if header.type == _PERF_RECORD_LOST:
-                self.lost += ctypes.c_uint64.from_address(body + 8).value
-                return _PERF_CONTINUE
             if header.type != _PERF_RECORD_SAMPLE:
                 return _PERF_CONTINUE
             size = ctypes.c_uint32.from_address(body).value
@@ -214,6 +232,20 @@ class NativePerf(Handle):
             self._into.raise_kept()
             if result < 0:
                 raise KernelError(-result, describe(-result), "perf_buffer__consume_buffer")
+
+    def lost(self) -> int | None:
+        """What found no room on any CPU, None when it is not counted; raises KernelError."""
+        if not self._counts:
+            return None
+        return sum(self._lost_of(ring) for ring in range(self._rings))
+
+    def _lost_of(self, ring: int) -> int:
+        fd = fn("perf_buffer__buffer_fd")(self.ptr, ring)
+        try:
+            _, lost = _PERF_READ.unpack(os.read(fd, _PERF_READ.size))
+        except OSError as e:
+            raise KernelError(e.errno or 0, str(e.strerror), "read of a perf buffer") from e
+        return int(lost)
 
     def _delete(self, pointer: int) -> None:
         fn("perf_buffer__free")(pointer)

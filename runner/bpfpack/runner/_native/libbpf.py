@@ -119,6 +119,7 @@ PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "libbpf_num_possible_cpus": (check_int, _I),
     "libbpf_probe_bpf_prog_type": (check_int, _I, _I, _P),
     "perf_buffer__buffer_cnt": (plain, _SIZE, _P),
+    "perf_buffer__buffer_fd": (check_int, _I, _P, _SIZE),
     "perf_buffer__consume_buffer": (_result, _I, _P, _SIZE),
     "perf_buffer__epoll_fd": (check_int, _I, _P),
     "perf_buffer__free": (plain, None, _P),

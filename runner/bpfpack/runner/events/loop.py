@@ -125,7 +125,6 @@ class Loop:
         self._due: list[float | None] = []
         self._events = 0
         self._discarded = 0
-        self._lost = 0
         self._fill: float | None = None
         self._shown: Formatter | None = None
 
@@ -139,13 +138,16 @@ class Loop:
         with select.epoll() as waiting:
             self._register(waiting)
             reason = self._until_reason(waiting)
+        # What is lost after the last event that was asked for is no loss.
+        enough = reason == "max-events"
+        lost = self._lost() if enough else None
         self._detach()
         if reason != "closed-pipe":
-            self._show_rest(exact=reason == "max-events")
+            self._show_rest(exact=enough)
         return Result(
             reason=reason,
             events=self._events,
-            lost=self._lost if all(s.source.counted for s in self._streams) else None,
+            lost=lost if enough else self._lost(),
             dropped=self._sink.dropped + self._discarded,
             fill=self._fill,
             sampled=not self._streams,
@@ -216,9 +218,13 @@ class Loop:
 
     def _account(self, batch: Batch) -> None:
         self._events += len(batch.records)
-        self._lost += batch.lost or 0
         if batch.fill is not None:
             self._fill = max(batch.fill, self._fill or 0.0)
+
+    def _lost(self) -> int | None:
+        counts = [stream.source.lost() for stream in self._streams]
+        known = [count for count in counts if count is not None]
+        return sum(known) if len(known) == len(counts) else None
 
     def _announce(self, formatter: Formatter) -> None:
         """Print the header of a block when the output changes."""

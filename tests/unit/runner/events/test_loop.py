@@ -30,7 +30,7 @@ class Source:
 
     def __init__(self, *records: bytes, lost: int | None = 0) -> None:
         self.fd = os.eventfd(0, os.EFD_NONBLOCK)
-        self.records, self.lost, self.counted = list(records), lost, lost is not None
+        self.records, self.losses = list(records), lost
         if records:
             os.eventfd_write(self.fd, 1)
 
@@ -40,7 +40,10 @@ class Source:
             with contextlib.suppress(BlockingIOError):
                 os.eventfd_read(self.fd)
             return None
-        return batch(*taken, lost=self.lost)
+        return batch(*taken)
+
+    def lost(self) -> int | None:
+        return self.losses
 
 
 class Harness:
@@ -119,6 +122,20 @@ def test_loss_is_exact_or_unknown(harness: Harness) -> None:
     for records in ([b"\1"], []):
         unknown = stream(Source(*records, lost=None))
         assert harness.run(counted, unknown, timeout=0).lost is None
+
+
+def test_what_is_lost_while_detaching_counts_but_not_after_the_last_event(
+    harness: Harness,
+) -> None:
+    source = Source(b"\1", b"\2", lost=0)
+
+    def late() -> None:
+        source.losses = 7
+
+    harness.detach = late  # type: ignore[method-assign]  # more is lost while detaching
+    assert harness.run(stream(source), max_events=1).lost == 0
+    source.losses = 0
+    assert harness.run(stream(source), timeout=0).lost == 7
 
 
 def test_tables_of_two_outputs_print_a_block_each(harness: Harness) -> None:
