@@ -12,7 +12,11 @@ import sys
 def main() -> None:
     """Run the command line of this process and exit with its code."""
     _open_what_is_closed()
-    sys.exit(entry(sys.argv[1:]))
+    try:
+        code = entry(sys.argv[1:])
+    except KeyboardInterrupt:  # while something is being imported
+        code = 130
+    sys.exit(code)
 
 
 def _open_what_is_closed() -> None:

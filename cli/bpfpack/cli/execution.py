@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, cast
 from bpfpack.cli._exit import Exit
 from bpfpack.cli.host import Host
 from bpfpack.cli.run_options import RunRequest
-from bpfpack.cli.units import count, seconds
+from bpfpack.cli.units import count, counted, seconds
 from bpfpack.runner import capabilities
 from bpfpack.runner.events.formatter import (
     EventOutput,
@@ -48,14 +48,10 @@ def execute(
     host: Host, verified: VerifiedArtifact, spec: ObjectSpec, plan: Plan, request: RunRequest
 ) -> int:
     """Load, attach, show, detach; returns the exit code.  Raises KernelError, UsageError."""
-    shape = _shape(plan, request)
-    timeout = request.value("timeout")
-    most = request.value("max_events")
-    limit = seconds(timeout, "--timeout") if timeout else None
-    events = count(most, "--max-events") if most else None
+    shape, limit, events = settings(plan, request)
     stdout = sys.stdout.fileno()
-    if shape == "raw":
-        refuse_raw_terminal(stdout, force=request.flag("force"))
+    # No message holds up a signal, or the detaching that follows one.
+    host.printer.waits = False
     # Signals are caught before anything is loaded: what ends us later ends us cleanly.
     with StopSignals() as stop, Session.open(verified, plan) as session:
         sink = Sink(stdout, wake_fd=stop.fd, lines=shape != "raw")
@@ -72,12 +68,28 @@ def execute(
             )
             session.attach()
             capabilities.drop(keep=_KEPT)
-            host.printer.info(f"attached {len(plan.loaded)} programs; Ctrl-C ends it")
+            host.printer.info(f"attached {counted(len(plan.loaded), 'program')}; Ctrl-C ends it")
             with host.printer.writing():
                 result = loop.run()
         finally:
             sink.close()
     return _told(host, result, request)
+
+
+def settings(plan: Plan, request: RunRequest) -> tuple[OutputFormat, float | None, int | None]:
+    """Return format, seconds and events as the options say; raises UsageError.
+
+    ``--dry-run`` asks as well, so that it refuses what a run would.
+    """
+    shape = _shape(plan, request)
+    if shape == "raw":
+        refuse_raw_terminal(sys.stdout.fileno(), force=request.flag("force"))
+    timeout, most = request.value("timeout"), request.value("max_events")
+    return (
+        shape,
+        None if timeout is None else seconds(timeout, "--timeout"),
+        None if most is None else count(most, "--max-events"),
+    )
 
 
 def _told(host: Host, result: Result, request: RunRequest) -> int:

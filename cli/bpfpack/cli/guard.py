@@ -25,4 +25,20 @@ def guarded(command: Callable[[], int], *, run: bool = False) -> int:
         # Whoever read us is gone; what Python would flush at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except Exception as e:  # noqa: BLE001 - whatever it is, it is a fault of ours
+        return _fault(e, run=run)
     return code
+
+
+def _fault(error: Exception, *, run: bool) -> int:
+    """Tell of an error that is none of ours: a bug, in one line, and where it is."""
+    import traceback
+
+    *_, last = traceback.extract_tb(error.__traceback__)
+    what = f"internal error: {type(error).__name__}: {error}"
+    Printer.standard().error(
+        BpfpackError(what).with_hint(
+            f"this is a bug of bpfpack (at {last.filename}:{last.lineno}); please report it"
+        )
+    )
+    return Exit.RUN_SELF if run else Exit.FAILED

@@ -5,8 +5,8 @@ before a style is put around it, so no text from outside carries one of its own.
 Colours and bars only on a terminal; ``NO_COLOR`` and ``TERM=dumb`` are honoured.
 """
 
-import errno
 import os
+import select
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +19,8 @@ from bpfpack.spec.safetext import fit, printable, width
 _STYLES: Final = {"error": "31;1", "warning": "33;1", "hint": "36", "good": "32", "dim": "2"}
 #: Lines of a compiler's or verifier's log that are shown unless asked for all.
 _LOG_TAIL: Final = 20
+#: How long a message waits for room where nothing may be held up.
+_PATIENCE_MS: Final = 50
 
 FORMATS: Final = ("table", "wide", "json", "yaml")
 
@@ -32,6 +34,8 @@ class Printer:
         self._colour = {stream: stream.isatty() and not dumb for stream in (out, err)}
         self.quiet = False
         self.verbose = False
+        #: Messages that find no reader are dropped: nothing may wait while programs are attached.
+        self.waits = True
 
     @classmethod
     def standard(cls) -> "Printer":
@@ -155,10 +159,19 @@ class Printer:
         # A locale that cannot spell it gets escapes, not a traceback.
         line = safe.encode(encoding, "backslashreplace").decode(encoding) + "\n"
         if stream is self._err:
-            _tell(stream, line)
+            self._tell(line)
         else:
             with self.writing():
                 stream.write(line)
+
+    def _tell(self, line: str) -> None:
+        """Write a message; that nobody can read it changes nothing of how a command ends."""
+        try:
+            if self.waits or _takes(self._err.fileno()):
+                self._err.write(line)
+                self._err.flush()
+        except OSError:
+            _abandon(self._err)
 
     def _styled(self, stream: TextIO, text: str, style: str | None) -> str:
         if style is None or not self._colour[stream]:
@@ -166,15 +179,11 @@ class Printer:
         return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
 
 
-def _tell(stream: TextIO, line: str) -> None:
-    """A terminal that was closed (EIO) reads nothing more: how a command ends is unchanged."""
-    try:
-        stream.write(line)
-        stream.flush()
-    except OSError as e:
-        if e.errno != errno.EIO:
-            raise
-        _abandon(stream)
+def _takes(fd: int) -> bool:
+    """Whether a line can be written at once: a pipe that polls writable has room for PIPE_BUF."""
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(_PATIENCE_MS))
 
 
 def _abandon(stream: TextIO) -> None:

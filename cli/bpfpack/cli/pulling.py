@@ -50,4 +50,5 @@ def _judge(host: Host, found: Located, allow_downgrade: bool) -> None:
         return
     if host.policy.problem or (judged.scope and judged.scope.level == "enforce"):
         raise judged.error()
-    host.printer.warn(f"stored, and may not run: {judged.reason}")
+    fate = "its rule only warns" if judged.scope else "it may not run"
+    host.printer.warn(f"stored, and {fate}: {judged.reason}")

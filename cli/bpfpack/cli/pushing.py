@@ -6,6 +6,7 @@ from pathlib import Path
 from bpfpack.cli.host import Host
 from bpfpack.cli.identity import has_identity, load_key
 from bpfpack.cli.progress import shown
+from bpfpack.registry.client.remote import RemoteRepository
 from bpfpack.registry.store.disk import LocalRepository
 from bpfpack.registry.transfer import copy
 from bpfpack.registry.trust import attach, keyfiles
@@ -14,7 +15,7 @@ from bpfpack.registry.trust.collect import collect
 from bpfpack.registry.trust.keys import PrivateKey
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import NotFound, UsageError
+from bpfpack.spec.errors import NotFound, TransportError, UsageError
 from bpfpack.spec.policy import fingerprint
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace

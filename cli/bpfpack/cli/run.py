@@ -4,6 +4,7 @@ On the hot way (the package is in the store and trusted) nothing here imports ty
 requests or oras; a test holds that.
 """
 
+import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -67,12 +68,23 @@ def _run(host: Host, request: RunRequest, text: str) -> int:
     )
     spec = ObjectSpec.from_bytes(verified.object)
     check_config(spec, verified.config)
+    _die_at_once()
     plan = _plan(spec, verified.config, request)
-    if request.flag("dry_run"):
-        return _show_plan(host, plan, request)
-    from bpfpack.cli.execution import execute
+    from bpfpack.cli.execution import execute, settings
 
+    if request.flag("dry_run"):
+        settings(plan, request)
+        return _show_plan(host, plan, request)
     return execute(host, verified, spec, plan, request)
+
+
+def _die_at_once() -> None:
+    """Let Ctrl-C end the process as the kernel does, until it has something to clean up.
+
+    libbpf calls back into Python from here on, where a KeyboardInterrupt would be lost.
+    """
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _plan(spec: ObjectSpec, config: Config, request: RunRequest) -> "Plan":

@@ -15,7 +15,7 @@ _SECONDS: Final = {
     "h": 3600.0,
     "d": 86400.0,
 }
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h|d)?")
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h|d)?")
 
 
 def size(count: int) -> str:
@@ -29,6 +29,15 @@ def size(count: int) -> str:
     while value >= 1000 and (larger := next(units, None)):
         value, unit = value / 1000, larger
     return f"{value:.3g}{unit}"
+
+
+def counted(count: int, what: str) -> str:
+    """A number with its noun.
+
+    >>> counted(1, "program"), counted(3, "program")
+    ('1 program', '3 programs')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def age(then: datetime, now: datetime) -> str:

@@ -109,9 +109,11 @@ class ArchiveWriter:
     def save(self, path: Path) -> None:
         """Write the archive to a file, whole or not at all; raises StoreError.
 
-        A device or pipe (``/dev/stdout``) is written to, not replaced.
+        A device or pipe (``/dev/stdout``) is written to, not replaced.  Links of others are
+        not followed: in a directory that many can write, anybody may have put one there.
         """
         with mapped(str(path)):
+            _refuse_foreign_link(path)
             special = path.exists() and not stat.S_ISREG(path.stat().st_mode)
             with path.open("wb") if special else _replacing(path.resolve()) as out:
                 self.write(out)
@@ -149,6 +151,13 @@ def _member(out: IO[bytes], name: str, size: int, data: Readable) -> None:
         write_all(out, chunk)
         left -= len(chunk)
     write_all(out, bytes(-size % tarfile.BLOCKSIZE))
+
+
+def _refuse_foreign_link(path: Path) -> None:
+    if path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid()):
+        raise StoreError(f"{path} is a link that somebody else made").with_hint(
+            "remove it, or write somewhere else"
+        )
 
 
 @contextmanager

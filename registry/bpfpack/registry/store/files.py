@@ -28,7 +28,12 @@ _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
 class Files(Protocol):
-    """Named files; a name is relative, with '/' between its parts."""
+    """Named files; a name is relative, with '/' between its parts.
+
+    ``place`` is the path of what is open, as the kernel knows it; None for a pipe.
+    """
+
+    place: str | None
 
     def size(self, name: str) -> int | None:
         """Return a file's size, None when there is no such file."""
@@ -60,9 +65,9 @@ class Window:
 class TarFiles:
     """A tar archive, read by seeking, from as many threads as like."""
 
-    def __init__(self, archive: IO[bytes]) -> None:
+    def __init__(self, archive: IO[bytes], place: str | None = None) -> None:
         """Take over an open regular file; raises SpecError, LimitExceeded, StoreError."""
-        self._archive, self._fd = archive, archive.fileno()
+        self._archive, self._fd, self.place = archive, archive.fileno(), place
         with _closed_on_error(archive):
             self._members = self._index(os.fstat(self._fd).st_size)
 
@@ -103,6 +108,7 @@ class DirectoryFiles:
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as e:
             raise StoreError(f"{path}: {e.strerror}") from e
+        self.place: str | None = _path_of(self._fd)
 
     def size(self, name: str) -> int | None:
         """See `Files.size`."""
@@ -162,26 +168,32 @@ def tar_from_path(path: Path) -> TarFiles:
         file = path.open("rb", buffering=0)
         with _closed_on_error(file):
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return _tar_and_close(file)
+                return _tar_and_close(file, None)
+            # Asked of what is open: the path may lead elsewhere by now.
+            place = _path_of(file.fileno())
             head = os.pread(file.fileno(), _LONGEST_MAGIC, 0)
             if head.startswith(_GZIP):
-                return _tar_and_close(file)
+                return _tar_and_close(file, place)
             _refuse_other(head)
-            return TarFiles(file)
+            return TarFiles(file, place)
 
 
-def tar_from_stream(stream: Readable) -> TarFiles:
+def tar_from_stream(stream: Readable, place: str | None = None) -> TarFiles:
     """Read an archive to its end, into an unnamed file; raises what `tar_from_path` does."""
     with mapped("reading the archive"):
         copy: IO[bytes] = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         with _closed_on_error(copy):
             _copy_plain(stream, copy)
-    return TarFiles(copy)
+    return TarFiles(copy, place)
 
 
-def _tar_and_close(file: IO[bytes]) -> TarFiles:
+def _tar_and_close(file: IO[bytes], place: str | None) -> TarFiles:
     with file:
-        return tar_from_stream(file)
+        return tar_from_stream(file, place)
+
+
+def _path_of(fd: int) -> str:
+    return str(Path(f"/proc/self/fd/{fd}").readlink())
 
 
 def _copy_plain(stream: Readable, out: IO[bytes]) -> None:

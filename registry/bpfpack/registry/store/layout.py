@@ -4,12 +4,14 @@ Names inside are for finding things and for display; they prove nothing.  What i
 listed by ``index.json``; a signature or other referrer is an entry without a name.
 """
 
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from bpfpack.registry.owned import mapped
 from bpfpack.registry.store import attached
 from bpfpack.registry.store.files import (
     DirectoryFiles,
@@ -25,7 +27,7 @@ from bpfpack.spec.errors import LimitExceeded, NotFound, SpecError
 from bpfpack.spec.limits import KIB, LIMITS
 from bpfpack.spec.manifest import Index, Manifest, parse
 from bpfpack.spec.reference import Reference
-from bpfpack.spec.value import replace, valuetype
+from bpfpack.spec.value import valuetype
 
 INDEX_FILE: Final = "index.json"
 LAYOUT_FILE: Final = "oci-layout"
@@ -84,8 +86,15 @@ class Layout:
     @classmethod
     def open(cls, path: Path) -> "Layout":
         """Open a directory or an archive; raises SpecError, StoreError."""
-        files: Files = DirectoryFiles(path) if path.is_dir() else tar_from_path(path)
+        with mapped(str(path)):
+            directory = stat.S_ISDIR(path.stat().st_mode)
+        files: Files = DirectoryFiles(path) if directory else tar_from_path(path)
         return cls(files, str(path))
+
+    @property
+    def place(self) -> str | None:
+        """The path of what is open, links followed; None when it came through a pipe."""
+        return self._files.place
 
     @classmethod
     def from_stream(cls, stream: Readable, what: str) -> "Layout":
@@ -151,7 +160,8 @@ class Layout:
             found: dict[Digest, dict[Digest, Descriptor]] = {}
             for content in self._listed():
                 if content.subject:
-                    described = replace(content.descriptor, annotations=content.annotations)
+                    # Without its annotations: an archive may hold gigabytes of those.
+                    described = content.descriptor
                     found.setdefault(content.subject.digest, {})[described.digest] = described
             self._referrers = {subject: tuple(d.values()) for subject, d in found.items()}
         return self._referrers

@@ -1,0 +1,105 @@
+"""``bpfpack run`` and Ctrl-C at any moment, and readers that have stopped."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.kit import bell
+from tests.kit.bell import ME
+from tests.kit.cli import Host
+from tests.kit.kernelobjects import eventually, held, in_kernel
+
+pytestmark = pytest.mark.kernel
+_SECONDS = 20
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    root = tmp_path_factory.mktemp("host")
+    made = Host(root=root)
+    made.run("build", "-q", "-t", "bell:1.0", bell.write(root / "bell"))
+    return made
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_signal_during_the_start_is_never_lost(host: Host, seed: int) -> None:
+    """From the first import to the last attach, one Ctrl-C ends it, without a traceback."""
+    with subprocess.Popen(
+        host.command("run", "bell:1.0", ME),
+        env=host.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    ) as process:
+        # Not a wait for anything: the moment is what is drawn.
+        time.sleep(random.Random(seed).uniform(0.03, 0.2))
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=_SECONDS)
+    assert process.returncode in (130, -signal.SIGINT), told
+    assert b"Traceback" not in told
+    assert b"Exception ignored" not in told
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("shared", [True, False], ids=["both", "stderr"])
+def test_messages_that_nobody_reads_hold_nothing_up(
+    host: Host, number: signal.Signals, shared: bool
+) -> None:
+    """A full pipe on stderr, and perhaps on stdout too: one signal ends it all the same."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    while True:
+        try:
+            os.write(writing, b"x" * 4096)
+        except BlockingIOError:
+            break
+    os.set_blocking(writing, True)
+    try:
+        with subprocess.Popen(
+            host.command("run", "bell:1.0", ME),
+            env=host.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=writing if shared else subprocess.DEVNULL,
+            stderr=writing,
+        ) as process:
+            assert eventually(lambda: any(kind == "link" for kind, _ in held(process.pid)))
+            mine = held(process.pid)
+            bell.ring(50)
+            process.send_signal(number)
+            assert process.wait(_SECONDS) == 128 + number
+    finally:
+        os.close(reading)
+        os.close(writing)
+    assert eventually(lambda: not mine & in_kernel())
+
+
+@pytest.mark.parametrize("closed", ["2>/dev/full", "2>&-"])
+def test_messages_that_cannot_be_written_change_nothing(
+    host: Host, closed: str, tmp_path: Path
+) -> None:
+    command = " ".join(host.command("run", "--timeout", "0.3s", "-o", "json", "bell:1.0", ME))
+    with subprocess.Popen(
+        ["bash", "-c", f"{command} {closed} >{tmp_path / 'out'}"], env=host.environment
+    ) as process:
+        assert process.wait(_SECONDS) == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "word"),
+    [
+        (("--timeout", "bogus"), "duration"),
+        (("--timeout", ""), "duration"),
+        (("--timeout", "\N{ARABIC-INDIC DIGIT ONE}s"), "duration"),
+        (("--max-events", "0"), "positive"),
+        (("--max-events", ""), "positive"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_would(host: Host, argv: tuple[str, ...], word: str) -> None:
+    for dry in ((), ("--dry-run",)):
+        done = host.run("run", *dry, *argv, "bell:1.0", ME, code=125)
+        assert word in done.stderr
