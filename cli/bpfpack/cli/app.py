@@ -5,6 +5,7 @@ by nobody else and ``--help`` stays quick.  A test holds the lines of the table 
 the docstrings.
 """
 
+import errno
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib import import_module
@@ -18,7 +19,7 @@ import typer.main
 from bpfpack.cli import run_options
 from bpfpack.cli._exit import Exit
 from bpfpack.cli.printer import Printer
-from bpfpack.spec.errors import UsageError
+from bpfpack.spec.errors import BpfpackError, UsageError
 from bpfpack.spec.value import valuetype
 
 
@@ -128,6 +129,8 @@ def epilog(examples: tuple[str, ...]) -> str:
     return "\n".join(("\b", "Examples:", *(f"  {line}" for line in examples)))
 
 
+#: What a help text meets on a full disk, or where nothing is open.
+_UNWRITABLE: Final = (errno.ENOSPC, errno.EIO, errno.EBADF)
 _CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 
 
@@ -153,6 +156,12 @@ def app_main(argv: list[str]) -> int:
         return e.exit_code
     except typer.Abort:
         return Exit.SIGINT
+    except SystemExit as e:  # typer's way to meet a closed pipe
+        raise BrokenPipeError from e
+    except OSError as e:
+        if isinstance(e, BpfpackError) or e.errno not in _UNWRITABLE:
+            raise
+        raise BpfpackError(f"cannot write the output: {e.strerror}") from e
     except Exception as e:
         # Usage errors have no base outside typer's own copy of click; others go on up.
         if not hasattr(e, "format_message"):

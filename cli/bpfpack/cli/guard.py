@@ -1,7 +1,6 @@
 """The one place where an error becomes a message and an exit code."""
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 
@@ -22,9 +21,9 @@ def guarded(command: Callable[[], int], *, run: bool = False) -> int:
     except KeyboardInterrupt:
         return Exit.SIGINT
     except BrokenPipeError:
-        # Whoever read us is gone; what Python would flush at exit goes nowhere.
+        # Whoever read us has had enough; what Python would flush at exit goes nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+        return Exit.OK
     except Exception as e:  # noqa: BLE001 - whatever it is, it is a fault of ours
         return _fault(e, run=run)
     return code

@@ -29,7 +29,10 @@ def judge_located(
 
 def judgement_rows(reference: Reference, judged: Judgement) -> Iterator[str]:
     """What was accepted, and on whose word."""
-    yield f"{reference}: accepted by {judged.policy_id}"
+    if judged.scope is None:
+        yield f"{reference}: accepted: built on this host, and no rule covers it"
+    else:
+        yield f"{reference}: accepted by the rule for {judged.policy_id}"
     for signer in judged.signers:
         created = signer.claims.created
         when = f", {format_time(created)}" if created else ""

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.obtaining import look
+from bpfpack.cli.obtaining import look, not_here
 from bpfpack.spec.errors import NotFound
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.origin import Origin
@@ -77,6 +77,15 @@ def locate(host: Host, reference: Reference) -> Located:
 
 def _is_implicit(reference: Reference) -> bool:
     return reference.tag is None and reference.digest is None
+
+
+def held(host: Host, text: str) -> Reference:
+    """Return the effective name of what the store has under ``text``; raises NotFound."""
+    reference = Reference.parse(text)
+    found = locate_local(host, reference)
+    if found is None:
+        raise not_here(host, reference)
+    return found.reference
 
 
 def places_of(host: Host, found: Located) -> tuple[SignaturePlace, ...]:

@@ -71,10 +71,10 @@ def _from_reference(
     chosen = _local(host, reference) if pull != "always" else None
     if chosen is None:
         if pull == "never" or reference.is_bare:
-            raise _not_here(host, reference)
+            raise not_here(host, reference)
         from bpfpack.cli.pulling import pull_package
 
-        pulled = pull_package(host, reference, allow_downgrade=allow_downgrade)
+        pulled = pull_package(host, reference, allow_downgrade=allow_downgrade, to_run=True)
         # By digest: a tag that moves between pull and run changes nothing.
         chosen = pulled.reference, pulled.content.descriptor.digest
     effective, digest = chosen
@@ -150,7 +150,7 @@ def _holder(host: Host, digest: Digest) -> Reference:
     return replace(names[0], tag=None, digest=digest)
 
 
-def _not_here(host: Host, reference: Reference) -> NotFound:
+def not_here(host: Host, reference: Reference) -> NotFound:
     error = NotFound(f"{reference} is not in the local store")
     if "SUDO_UID" in host.environ and reference.is_bare:
         return error.with_hint(

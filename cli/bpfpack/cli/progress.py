@@ -2,10 +2,11 @@
 
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from bpfpack.cli.printer import Printer
 from bpfpack.cli.units import size
+from bpfpack.spec import mediatypes
 from bpfpack.spec.content import Progress
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
@@ -13,6 +14,16 @@ from bpfpack.spec.safetext import printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
+
+
+#: What people call a blob that has no name of its own.
+_NAMES: Final = {
+    mediatypes.CONFIG: "config",
+    mediatypes.IMAGE_CONFIG: "config",
+    mediatypes.EMPTY: "empty config",
+    mediatypes.SIMPLE_SIGNING: "signature",
+    mediatypes.SIGSTORE_BUNDLE: "signature bundle",
+}
 
 
 class Shown(Progress, AbstractContextManager["Shown"]):
@@ -25,7 +36,8 @@ def shown(printer: Printer) -> Shown:
 
 
 def _named(want: Descriptor) -> str:
-    return printable(f"{want.digest.short} {want.title or want.media_type.rpartition('/')[2]}", 40)
+    known = _NAMES.get(want.media_type) or want.media_type.rpartition("/")[2]
+    return printable(f"{want.digest.short} {want.title or known}", 40)
 
 
 class Lines(Shown):
@@ -59,13 +71,11 @@ class Bars(Shown):
     def __init__(self) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-        from rich.progress import TransferSpeedColumn as Speed
 
         self._bars = Progress(
             TextColumn("{task.fields[verb]:<6} {task.fields[name]:<40}", markup=False),
             BarColumn(),
             DownloadColumn(),
-            Speed(),
             console=Console(stderr=True, markup=False, emoji=False, highlight=False),
         )
         self._tasks: dict[Digest, TaskID] = {}

@@ -15,6 +15,7 @@ def pull_package(
     *,
     all_platforms: bool = False,
     allow_downgrade: bool = False,
+    to_run: bool = False,
 ) -> Located:
     """Judge what a registry has under a name, then store that very content.
 
@@ -22,7 +23,7 @@ def pull_package(
     ContentError.  What no rule covers is stored, with a word about it.
     """
     found = locate_remote(host, reference)
-    _judge(host, found, allow_downgrade)
+    _judge(host, found, allow_downgrade, to_run)
     pinned = found.content.descriptor.digest
     with shown(host.printer) as progress:
         copied = copy(
@@ -44,11 +45,13 @@ def pull_package(
     return found
 
 
-def _judge(host: Host, found: Located, allow_downgrade: bool) -> None:
+def _judge(host: Host, found: Located, allow_downgrade: bool, to_run: bool) -> None:
     judged = judge_located(host, found, allow_downgrade=allow_downgrade)
     if judged.accepted:
         return
     if host.policy.problem or (judged.scope and judged.scope.level == "enforce"):
         raise judged.error()
+    if to_run:  # which says it itself, in a moment
+        return
     fate = "its rule only warns" if judged.scope else "it may not run"
     host.printer.warn(f"stored, and {fate}: {judged.reason}")

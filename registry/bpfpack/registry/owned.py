@@ -31,7 +31,7 @@ TEMPORARY: Final = ".tmp-"
 _HINTS: Final = {
     errno.ENOSPC: "free some space; `bpfpack prune` removes what no name refers to",
     errno.EDQUOT: "free some space; `bpfpack prune` removes what no name refers to",
-    errno.EROFS: "set BPFPACK_DATA_DIR to a directory that can be written",
+    errno.EROFS: "BPFPACK_{CONFIG,DATA,STATE,CACHE,RUN}_DIR put files where they can be written",
     errno.EACCES: "run as the user that owns it",
 }
 

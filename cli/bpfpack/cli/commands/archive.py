@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from bpfpack.cli.host import Host
+from bpfpack.cli.located import held
 from bpfpack.cli.options import Quiet
 from bpfpack.cli.progress import shown
 from bpfpack.registry import archiving
@@ -39,7 +40,7 @@ def save(
     with ArchiveWriter() as writer:
         with shown(host.printer) as progress:
             moved = archiving.save(
-                host.store, [Reference.parse(n) for n in names], writer, progress=progress
+                host.store, [held(host, name) for name in names], writer, progress=progress
             )
         if file is None:
             with host.printer.writing() as out:

@@ -8,6 +8,7 @@ import typer
 
 from bpfpack.cli.host import Host
 from bpfpack.cli.identity import can_ask
+from bpfpack.cli.located import held
 from bpfpack.cli.options import ListingFormat
 from bpfpack.cli.units import age, size
 from bpfpack.registry.store.disk import DiskStore
@@ -64,7 +65,8 @@ def tag(
     named = Reference.parse(target)
     if named.digest:
         raise UsageError("a new name has a tag, not a digest")
-    Host.here().store.tag(Reference.parse(source), named)
+    host = Host.here()
+    host.store.tag(held(host, source), named)
 
 
 def rmi(
