@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from bpfpack.registry.client import _requests
+from bpfpack.registry.client import _requests, remote
+from bpfpack.registry.client.download import download
 from bpfpack.registry.client.login import login
 from bpfpack.registry.client.pull import default_tag
 from bpfpack.registry.client.remote import RegistryClient, RemoteRepository
@@ -39,6 +40,7 @@ from bpfpack.spec.errors import (
     SizeMismatch,
     SpecError,
     TransportError,
+    UsageError,
 )
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Manifest, build_index, build_manifest
@@ -927,6 +929,67 @@ def test_put_that_was_stored_under_another_digest(
         repository.put(MANIFEST, "1")
 
 
+STRANGE = [
+    "http://*.127.0.0.1/x",
+    "http://.127.0.0.1/x",
+    "http://127.0.0.1%00/x",
+    "http://[::1]x/x",
+    "http://[v1.x]/x",
+    "https://*.x/t",
+]
+
+
+@pytest.mark.parametrize("url", STRANGE)
+def test_strange_hosts_are_errors(
+    registry: Listener, repository: RemoteRepository, url: str
+) -> None:
+    """requests refuses them in the midst of things, with errors of its own."""
+    moved = Reply(status=307, headers={"Location": url})
+    registry.on("GET", blob_path(), moved)
+    with pytest.raises(TransportError):
+        fetched(repository)
+    registry.on("POST", "/v2/x/blobs/uploads/", Reply(status=202, headers={"Location": url}))
+    with pytest.raises(TransportError):
+        repository.push(WANT, io.BytesIO(BLOB))
+    challenge = {"WWW-Authenticate": f'Bearer realm="{url}"'}
+    registry.on("GET", "/v2/x/tags/list", Reply(status=401, headers=challenge))
+    with pytest.raises(Denied, match="token service"):
+        repository.tags()
+
+
+def test_an_entity_tag_that_no_request_can_carry(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    """It is sent back as If-Match, and this one begins with what requests calls a space."""
+    index = build_index(())
+    tag = f"/v2/x/manifests/{fallback_tag(MANIFEST.descriptor.digest)}"
+    registry.on("GET", tag, manifest_reply(index.raw, mediatypes.INDEX, ETag="\xa0b"))
+    ours = signature_for(MANIFEST)
+    registry.on("PUT", f"/v2/x/manifests/{ours.descriptor.digest}", Reply(status=201))
+    with pytest.raises(TransportError, match="cannot be asked"):
+        repository.put(ours)
+    assert not registry.requests("PUT", "manifests/sha256-")
+
+
+@pytest.mark.parametrize("proxy", ["http://[", "http://*.x:1", "http://x:port"])
+def test_a_proxy_that_is_none(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with (
+        RegistryClient(QUICK, lookup=lambda _registry, _repository: None) as client,
+        pytest.raises(TransportError),
+    ):
+        client.ping("r.invalid")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://exa mple/x", "https://*.x/y", "https://[::1]x/", "https://", "http://x/y", "x"],
+)
+def test_a_download_of_what_is_no_url(url: str) -> None:
+    with pytest.raises(UsageError), download(url, QUICK):
+        pytest.fail("there was nothing to open")
+
+
 # Tags; 21.
 
 
@@ -984,9 +1047,10 @@ def test_more_tags_than_anybody_could_read(
 
 
 def test_more_pages_of_tags_than_anybody_could_want(
-    registry: Listener, repository: RemoteRepository
+    registry: Listener, repository: RemoteRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An error, not a list that looks complete."""
+    monkeypatch.setattr(remote, "LIMITS", replace(LIMITS, listing_pages=10))
     registry.on("GET", "/v2/x/tags/list", EndlessTags(1))
     with pytest.raises(LimitExceeded, match="pages"):
         repository.tags()

@@ -7,16 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpfpack.registry.client import challenge, paging, realms, retry, tokens
+from bpfpack.registry.client import _requests, challenge, paging, realms, retry, tokens
+from bpfpack.registry.client._patience import ImpatientAdapter
 from bpfpack.registry.client.faults import fault
 from bpfpack.registry.client.received import read_referrers
 from bpfpack.registry.client.urls import Origin, is_loopback, origin, resolve, with_parameter
 from bpfpack.registry.client.warned import Warnings
-from bpfpack.registry.client.wire import Answer, Head, Headers
+from bpfpack.registry.client.wire import Answer, Head, Headers, Request
 from bpfpack.registry.redact import redact_url
 from bpfpack.spec import mediatypes
 from bpfpack.spec.descriptor import Descriptor
-from bpfpack.spec.errors import BpfpackError, LimitExceeded, SpecError, TransportError
+from bpfpack.spec.errors import BpfpackError, Denied, LimitExceeded, SpecError, TransportError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.safetext import printable
 
@@ -112,6 +113,41 @@ def test_any_location_is_a_url_or_an_error(target: str) -> None:
         assert found.partition("?")[2] == target.partition("#")[0].partition("?")[2]
 
 
+# Text that is nearly a URL, which `st.text` alone hardly ever makes.
+_PIECES = st.sampled_from(["https://", "http://", "127.0.0.1", "[::1]", "%00", "localhost", ":443"])
+_MARKS = st.sampled_from("[]x.*%@:0/\\?#-_\xfc \t\0\r\n")
+URLS = st.text(max_size=60) | st.lists(_PIECES | _MARKS, max_size=8).map("".join)
+
+
+@given(URLS, st.sampled_from(["", "https://", "http://127.0.0.1"]))
+def test_any_url_is_refused_or_leads_where_we_think(text: str, before: str) -> None:
+    """What is asked for is parsed a second time by requests, which must not differ."""
+    url = before + text
+    try:
+        found = origin(url)
+    except TransportError:
+        return
+    prepared = _requests._prepare(Request(method="GET", url=url))
+    host, _ = ImpatientAdapter().build_connection_pool_key_attributes(prepared, verify=True)
+    assert (host["scheme"], host["host"].strip("[]").rstrip(".").lower()) == (
+        found.scheme,
+        found.host,
+    )
+    assert (host["port"] or {"http": 80, "https": 443}[found.scheme]) == found.port
+
+
+@given(URLS)
+def test_any_realm_is_a_place_or_denied(text: str) -> None:
+    with contextlib.suppress(Denied):
+        assert realms.check(text, origin("https://r.example")).scheme == "https"
+
+
+@given(URLS)
+def test_any_location_of_a_plain_registry_is_a_url_or_an_error(target: str) -> None:
+    with contextlib.suppress(TransportError):
+        _requests._prepare(Request(method="GET", url=resolve("http://127.0.0.1:5/v2/", target)))
+
+
 @given(st.binary(max_size=300))
 def test_any_token_or_tags_are_a_value_or_an_error(body: bytes) -> None:
     with contextlib.suppress(TransportError):
@@ -203,6 +239,28 @@ def test_who_may_see_credentials(registry: str, realm: str, trusted: bool) -> No
         "https://r.example:port/",
         "https://r.example:99999/",
         "http://[::1",
+        "http://[::1]x/",
+        "http://[v1.x]/",
+        "http://[fe80::1%25eth0]/",
+        "http://127.0.0.1%00/",
+        "http://.127.0.0.1/",
+        "http://*.127.0.0.1/",
+        "http://127.0.0.1./",
+        "http://127.1/",
+        "http://2130706433/",
+        "https://*.x/t",
+        "https://a..b/",
+        "https://a-.b/",
+        "https://r.example:0/",
+        "https://r.example:+443/",
+        f"https://{'a' * 64}.example/",
+        f"https://{'a.' * 127}a/",
+        "https://exa mple/x",
+        "https://r.example/a b",
+        "https://r.\texample/",
+        "https://r.example\\@evil.test/",
+        "https://b\u00fccher.example/",
+        "https://\u212a.example/",
     ],
 )
 def test_what_is_no_url_of_a_registry(url: str) -> None:

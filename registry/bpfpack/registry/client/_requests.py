@@ -124,11 +124,10 @@ class Transport:
         self, request: Request, timeout: float
     ) -> tuple[requests.Response | None, Head | Failed]:
         where = origin(request.url)
-        prepared = _prepare(request)
         settings = self._settings
         try:
             response = self._session().send(
-                prepared,
+                _prepare(request),
                 stream=True,
                 allow_redirects=False,
                 timeout=(
@@ -138,10 +137,11 @@ class Transport:
                 verify=certificates.authorities(settings, where, os.environ) or True,
                 proxies={} if where.is_loopback else get_environ_proxies(request.url),
             )
-        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as e:
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as e:
             if isinstance(e, BpfpackError):
                 raise  # the body's own source failed, not the network
-            return None, _failed(e)
+            # requests and urllib3 so refuse URLs, headers and proxies; their words repeat them.
+            return None, Failed(Trouble.REQUEST) if isinstance(e, ValueError) else _failed(e)
         items = [(k, v) for k in response.raw.headers for v in response.raw.headers.getlist(k)]
         return response, Head(status=response.status_code, url=request.url, headers=Headers(items))
 

@@ -9,16 +9,19 @@ from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.urls import origin
 from bpfpack.registry.redact import redact_url
 from bpfpack.spec.bounded import Readable
-from bpfpack.spec.errors import UsageError
+from bpfpack.spec.errors import TransportError, UsageError
 
 
 @contextmanager
 def download(url: str, settings: Settings) -> Iterator[Readable]:
     """Open what an https URL names; no credentials are sent, and the caller bounds the read.
 
-    Raises UsageError for another scheme, NotFound, Denied, TransportError.
+    Raises UsageError for what is no https URL, NotFound, Denied, TransportError.
     """
-    place = origin(url)
+    try:
+        place = origin(url)
+    except TransportError as e:
+        raise UsageError(str(e)) from e
     if place.scheme != "https":
         raise UsageError(f"not an https URL: {redact_url(url)}")
     with RegistryClient(settings, lookup=lambda _registry, _repository: None) as client:

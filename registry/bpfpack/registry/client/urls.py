@@ -14,6 +14,15 @@ _PORTS: Final = {"http": 80, "https": 443}
 # RFC 3986: what a URL may hold at all.  Anything else would be altered on its way out.
 _LEGAL: Final = re.compile(r"[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+")
 _LONGEST: Final = 16384
+# RFC 3986, 3.2, without user information, and with names that DNS can hold (RFC 1123; "_" is
+# for the likes of compose): what else a resolver, a proxy or a library makes of a host is
+# their guess, and credentials are bound to it.
+_LABEL: Final = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+_AUTHORITY: Final = re.compile(
+    rf"(?:\[(?P<six>[0-9a-f:.]{{2,45}})\]|(?P<name>{_LABEL}(?:\.{_LABEL})*\.?))(?::(?P<port>[0-9]{{0,5}}))?",
+    re.IGNORECASE,
+)
+_LONGEST_NAME: Final = 253
 
 
 @valuetype(kw_only=False)
@@ -46,17 +55,36 @@ def origin(url: str) -> Origin:
     >>> origin("https://ghcr.io/v2/") == origin("https://GHCR.io:443/token?a=")
     True
     """
+    if not _LEGAL.fullmatch(url):  # urlsplit would drop what it does not like
+        raise TransportError(f"a malformed URL: {redact_url(url)}")
     try:
         parts = urlsplit(url)
-        port = parts.port
     except ValueError as e:
-        raise TransportError(f"a malformed URL: {printable(url, 120)}") from e
-    if parts.scheme not in _PORTS or not parts.hostname:
+        raise TransportError(f"a malformed URL: {redact_url(url)}") from e
+    if parts.scheme not in _PORTS or not parts.netloc:
         raise TransportError(f"not an http or https URL: {redact_url(url)}")
     if "@" in parts.netloc:
         raise TransportError(f"a URL with user information: {redact_url(url)}")
-    host = parts.hostname.rstrip(".")
-    return Origin(parts.scheme, host, port if port is not None else _PORTS[parts.scheme])
+    match = _AUTHORITY.fullmatch(parts.netloc)
+    port = int((match and match["port"]) or _PORTS[parts.scheme])
+    if match is None or not _is_host(match["six"], match["name"]) or not 0 < port < 65536:
+        raise TransportError(f"a URL without a usable host: {redact_url(url)}")
+    return Origin(parts.scheme, (match["six"] or match["name"]).rstrip(".").lower(), port)
+
+
+def _is_host(six: str | None, name: str | None) -> bool:
+    """Say whether an authority's host is an address or a name.
+
+    A name that ends in a number is an IPv4 address or nothing, whatever `inet_aton` thinks.
+    """
+    try:
+        if six is not None:
+            ipaddress.IPv6Address(six)
+        elif name is not None and name.rstrip(".").rpartition(".")[2].isdigit():
+            ipaddress.IPv4Address(name)  # with a dot behind it, a name that DNS is asked for
+    except ValueError:
+        return False
+    return name is None or len(name) <= _LONGEST_NAME
 
 
 def resolve(base: str, target: str) -> str:

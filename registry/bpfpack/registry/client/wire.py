@@ -97,6 +97,7 @@ class Trouble(Enum):
     TLS = "no trusted TLS connection"
     TIMEOUT = "no answer in time"
     BROKEN = "the connection broke"
+    REQUEST = "it cannot be asked for"
 
 
 @valuetype(kw_only=False)
