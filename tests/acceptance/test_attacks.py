@@ -287,7 +287,7 @@ class TestRollback:
         accepted(host, f"{name}:2.0")
         told = refused(host, "--pull=always", name)
         assert "accepted before for 2.0" in told and "--allow-downgrade" in told
-        assert "accepted before for 2.0" in host.run("pull", name, code=126).stderr
+        assert "accepted before for 2.0" in host.run("pull", name, code=6).stderr
         accepted(host, f"{name}:latest")  # asked for by name
         assert "--allow-downgrade" in refused(host, "--no-pull", name)
         accepted(host, "--allow-downgrade", name)
@@ -367,6 +367,22 @@ class TestArchives:
         record.with_name(new).chmod(0o600)
         done = host.run("run", "--dry-run", f"{name}@{new}", ME, code=None)
         assert done.code != 0 and "cannot name" in done.stderr
+
+
+    def test_a_second_name_for_a_bare_digest(
+        self, author: Host, host: Host, name: str, tmp_path: Path
+    ) -> None:
+        """A name that sorts first must not choose the rule."""
+        digest = publish(author, "1", f"{name}:1")
+        accepted(host, f"{name}:1")
+        accepted(host, digest)
+        author.run("tag", f"{name}:1", "0.example/x:1")
+        author.run("save", "-q", "-f", tmp_path / "a.tar", "0.example/x:1")
+        host.run("load", "-q", "-f", tmp_path / "a.tar")
+        done = host.run("run", "--dry-run", digest, ME, code=125)
+        assert f"0.example/x@{digest}, {name}@{digest}" in done.stderr
+        accepted(host, f"{name}@{digest}")
+        refused(host, f"0.example/x@{digest}")
 
 
 class TestBuiltHere:

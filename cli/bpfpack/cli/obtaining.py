@@ -143,11 +143,18 @@ def _digest(text: str) -> Digest | None:
 
 
 def _holder(host: Host, digest: Digest) -> Reference:
-    """A bare digest is judged under the name by which the store has it."""
-    names = host.store.names_of(digest)
+    """A bare digest is judged under the one name by which the store has it.
+
+    With several the user says which: an archive can add a name, and so choose the rule.
+    """
+    names = {replace(named, tag=None, digest=digest) for named in host.store.names_of(digest)}
     if not names:
         raise NotFound(f"{digest} is not in the local store")
-    return replace(names[0], tag=None, digest=digest)
+    if len(names) > 1:
+        raise UsageError(
+            f"{digest.short} has several names here, each with its own rule"
+        ).with_hint(f"say which: {', '.join(map(str, sorted(names)))}")
+    return names.pop()
 
 
 def not_here(host: Host, reference: Reference) -> NotFound:
