@@ -352,6 +352,10 @@ def broken_btf() -> Iterator[tuple[str, str, bytes]]:
         *("member-outside-its-struct", "A member begins past the end of its struct."),
         made(lambda t: t.record("s", 4, ("a", t.u32, 64))),
     )
+    yield (
+        *("member-ends-outside-its-struct", "The last byte of a member is past the end."),
+        made(lambda t: t.record("s", 7, ("a", t.u32, 0), ("b", t.u32, 32))),
+    )
     yield "integer-of-33-bits", "33 bits in 4 bytes.", made(lambda t: t.add(1, "x", 4, 33))
     yield "enum-of-3-bytes", "An enum of 3 bytes.", made(lambda t: t.add(ENUM, "e", 3))
     yield "float-of-3-bytes", "A float of 3 bytes.", made(lambda t: t.add(FLOAT, "f", 3))

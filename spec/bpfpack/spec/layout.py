@@ -83,7 +83,8 @@ def align_of(btf: Btf, type_id: int) -> int:
 def members(btf: Btf, type_id: int) -> tuple[FlatMember, ...]:
     """Return the members of a struct or union, those of anonymous members in their place.
 
-    Raises SpecError when it is neither, or when two members come to have one name.
+    Raises SpecError when it is neither, when a member does not lie within it, or when two
+    members come to have one name.
     """
     type_id, found = resolve(btf, type_id)
     if not isinstance(found, Struct | Union):
@@ -153,11 +154,16 @@ class _Flattener:
             raise LimitExceeded("type nested too deep", path=(".BTF", f"type {owner}"))
         for component, member in enumerate(aggregate.members):
             inner, kind = resolve(self._btf, member.type_id)
+            offset, bits = _bits(member, kind)
+            end = offset + (bits or 8 * size_of(self._btf, inner))
+            # The kernel refuses it too (kernel/bpf/btf.c, btf_struct_resolve).
+            if end > 8 * aggregate.size:
+                path = (_what(aggregate), member.name)
+                raise SpecError("does not lie within it", path=path)
             if member.name:
                 if member.name in self.found:
                     path = (_what(aggregate), member.name)
                     raise SpecError("two members of this name", path=path)
-                offset, bits = _bits(member, kind)
                 self.found[member.name] = FlatMember(
                     member.name, member.type_id, base + offset, bits, owner, component
                 )

@@ -93,6 +93,21 @@ def test_two_members_of_one_name() -> None:
     assert error.value.path == ("struct", "a")
 
 
+@pytest.mark.parametrize(("size", "offset"), [(4, 8), (4, 32), (3, 0), (0, 0)])
+def test_a_member_that_ends_outside_its_struct(size: int, offset: int) -> None:
+    w = BtfWriter()
+    integer = w.integer()
+    bad = w.record("bad", size, ("a", integer, offset))
+    holder = w.record("holder", 64, ("", w.record("", size, ("a", integer, offset)), 0))
+    tight = w.record("tight", 6, ("a", integer, 16), ("empty", w.array(integer, 0), 48))
+    btf = Btf.parse(w.build(), "little")
+    for type_id in (bad, holder):
+        with pytest.raises(SpecError, match="does not lie within it") as error:
+            members(btf, type_id)
+        assert error.value.path[-1] == "a"
+    assert len(members(btf, tight)) == 2
+
+
 def test_cycles_end() -> None:
     w = BtfWriter()
     w.add(8, "a", 2)

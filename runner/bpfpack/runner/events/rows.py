@@ -41,8 +41,9 @@ class Rows:
         ]
         self.columns: Final = tuple(r.column for r in readers)
         self._readers = readers
-        self._size = layout.size
         self._together, self._alone = _split(readers, order)
+        # Never past the end of a record, whatever a layout says of its size.
+        self._size = max(layout.size, self._together.size)
 
     def read(self, memory: memoryview, offset: int, length: int) -> Sequence[Any]:
         """One raw value for each column, None for one that is missing."""

@@ -202,6 +202,11 @@ def test_a_record_shorter_than_its_type_is_never_read_past_its_end() -> None:
     assert shown("json", OPEN, b"") == ['{"pid":null,"ret":null,"comm":null,"fname":null}']
 
 
+def test_no_layout_makes_a_reader_go_past_the_end() -> None:
+    lying = layout(field("a", "uint", 0, 4), field("b", "uint", 4, 4), size=4)
+    assert shown("json", lying, b"\1\0\0\0") == ['{"a":1,"b":null}']
+
+
 def test_what_follows_the_type_is_ignored_unless_the_last_field_goes_on() -> None:
     assert shown("json", OPEN, _open(1, 0, b"", b"x") + b"tail") == [
         '{"pid":1,"ret":0,"comm":"","fname":"x"}'
