@@ -245,9 +245,13 @@ class Metadata:
 def _connect(path: Path) -> sqlite3.Connection:
     # Autocommit: transactions begin and end where this module says.
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    db.execute("PRAGMA journal_mode = WAL")
-    # FULL syncs the log at every commit: what was acknowledged survives a power cut.
-    db.execute("PRAGMA synchronous = FULL")
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        # FULL syncs the log at every commit: what was acknowledged survives a power cut.
+        db.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error:
+        db.close()
+        raise
     return db
 
 
