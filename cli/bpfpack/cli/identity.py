@@ -9,6 +9,7 @@ from bpfpack.cli.host import Host
 from bpfpack.cli.printer import Printer
 from bpfpack.spec.errors import NotFound, UsageError
 from bpfpack.spec.safetext import printable
+from bpfpack.spec.value import field, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.registry.trust.keys import PrivateKey
@@ -26,24 +27,48 @@ def load_key(
     Raises NotFound when you have none, UsageError when nobody can be asked for the password,
     TrustError when it is wrong.
     """
-    from bpfpack.registry.trust import keyfiles, keys, passwords
+    found = read_key(host, location)
+    return unlock_key(found, password_file=password_file, password_fd=password_fd)
+
+
+@valuetype
+class KeyFile:
+    """A private key as it is kept, and where that was."""
+
+    where: str
+    data: bytes = field(repr=False)
+
+
+def read_key(host: Host, location: str | None = None) -> KeyFile:
+    """Read a private key and take it out of the environment, before any child could see it.
+
+    Raises as `load_key`, and asks for nothing.
+    """
+    from bpfpack.registry.trust import keyfiles
 
     where = location or str(host.dirs.config / keyfiles.IDENTITY)
     try:
-        data = keyfiles.read_private(where, host.environ)
+        return KeyFile(where=where, data=keyfiles.read_private(where, os.environ))
     except NotFound as e:
         if location is None:
             raise NotFound("you have no key to sign with").with_hint(
                 "bpfpack keygen makes one; --key FILE uses another"
             ) from e
         raise
-    if not keys.is_locked(data):
+
+
+def unlock_key(
+    key: KeyFile, *, password_file: Path | None = None, password_fd: int | None = None
+) -> "PrivateKey":
+    """Unlock what `read_key` found; raises as `load_key`."""
+    from bpfpack.registry.trust import keys, passwords
+
+    if not keys.is_locked(key.data):
         passwords.take(os.environ)
-        return keys.import_key(data)
-    password = passwords.obtain(
-        os.environ, file=password_file, fd=password_fd, prompt=prompt_for(f"Password for {where}")
-    )
-    return keys.unlock(data, password)
+        return keys.import_key(key.data)
+    prompt = prompt_for(f"Password for {key.where}")
+    password = passwords.obtain(os.environ, file=password_file, fd=password_fd, prompt=prompt)
+    return keys.unlock(key.data, password)
 
 
 def key_name(location: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.kit import bell
 from tests.kit.cli import PASSWORD, Host
+from tests.kit.hostile import Reply, listener
 from tests.kit.servers import RunningRegistry, bpfpack_registry, docker_registry
 from tests.kit.tokenserver import token_server
 
@@ -205,6 +206,28 @@ class TestKeys:
             assert screen.end() == 0, screen.shown
         told = mine.run("sign", f"{name}:1@{digest}", env=LOCKED).stdout
         assert told == f"signed {name}:1 ({digest})\n"
+
+    def test_no_credential_helper_sees_the_key(self, fresh: Host) -> None:
+        """The helper runs before the signing, with a registry that wants to know who asks."""
+        program = fresh.root / "bin" / "docker-credential-spy"
+        program.parent.mkdir(parents=True)
+        program.write_text(f"#!/bin/sh\nenv > {fresh.root}/seen\nexit 1\n")
+        program.chmod(0o755)
+        (fresh.root / "docker").mkdir()
+        (fresh.root / "docker" / "config.json").write_text('{"credsStore": "spy"}')
+        environment = {
+            "KEY": "s3cret-key",
+            "COSIGN_PASSWORD": "s3cret-password",
+            "PATH": f"{program.parent}:{fresh.environment['PATH']}",
+        }
+        with listener() as registry:
+            refused = Reply(status=401, headers={"WWW-Authenticate": 'Basic realm="r"'})
+            registry.on("GET", "/v2/x/manifests/1", refused)
+            name = f"{registry.host}/x:1"
+            fresh.run("sign", "-y", "--key", "env://KEY", name, env=environment, code=5)
+        seen = (fresh.root / "seen").read_text()
+        assert "PATH=" in seen
+        assert "s3cret" not in seen
 
     def test_an_unsigned_push_is_never_silent(self, mine: Host, registry: RunningRegistry) -> None:
         """A key, a locked one, and nobody to ask: it fails before anything is sent."""

@@ -238,11 +238,11 @@ def test_no_helper_from_the_working_directory(
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_helper_does_not_learn_our_password(tmp_path: Path) -> None:
-    helper(
-        tmp_path, "keys", 'printf \'{"Username":"u","Secret":"%s"}\' "${BPFPACK_PASSWORD:-none}"'
-    )
-    store = home(tmp_path, {"credsStore": "keys"}, BPFPACK_PASSWORD="mine")
+@pytest.mark.parametrize("variable", ["BPFPACK_PASSWORD", "COSIGN_PASSWORD"])
+def test_a_helper_does_not_learn_our_password(tmp_path: Path, variable: str) -> None:
+    answer = '{"Username":"u","Secret":"%s"}'
+    helper(tmp_path, "keys", f"printf '{answer}' \"${{{variable}:-none}}\"")
+    store = home(tmp_path, {"credsStore": "keys"}, **{variable: "mine"})
     assert store.get("r.io") == Credential(username="u", secret="none")
 
 

@@ -1,6 +1,7 @@
 """Key files: cosign's format, other tools' keys, and what is refused."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from bpfpack.registry.trust import keyfiles, keys, passwords, secretbox
 from bpfpack.registry.trust.check import CryptographyCheck
 from bpfpack.spec.errors import NotFound, SpecError, StoreError, TrustError, UsageError
+from bpfpack.spec.limits import LIMITS
 from tests.kit.signing import vector_key, vector_secret
 
 PASSWORD = b"correct horse"
@@ -316,6 +318,13 @@ class TestFiles:
         assert keyfiles.read_public("env://KEY", {"KEY": "text"}) == "text"
         with pytest.raises(NotFound):
             keyfiles.read_private("env://KEY", {})
+
+    @pytest.mark.parametrize("text", ["text", "x" * (LIMITS.key_file + 1)])
+    def test_a_private_key_does_not_stay_in_the_environment(self, text: str) -> None:
+        environ = {"KEY": text, "OTHER": "stays"}
+        with contextlib.suppress(SpecError):
+            keyfiles.read_private("env://KEY", environ)
+        assert environ == {"OTHER": "stays"}
 
     def test_what_is_missing(self, tmp_path: Path) -> None:
         for path in (tmp_path / "no.key", tmp_path / "no" / "no.key"):

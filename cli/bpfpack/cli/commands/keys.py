@@ -52,7 +52,7 @@ def keygen(
     base = Path(prefix) if prefix else host.dirs.config / Path(keyfiles.IDENTITY).stem
     private, public = base.with_name(f"{base.name}.key"), base.with_name(f"{base.name}.pub")
     if import_:
-        key = keys.import_key(keyfiles.read_private(str(import_), host.environ))
+        key = keys.import_key(keyfiles.read_private(str(import_), os.environ))
     else:
         key = keys.generate(type_)
     password = passwords.obtain(

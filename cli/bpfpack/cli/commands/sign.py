@@ -5,7 +5,7 @@ from typing import Annotated, Final
 import typer
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.identity import can_ask, key_name, load_key
+from bpfpack.cli.identity import can_ask, key_name, read_key, unlock_key
 from bpfpack.cli.judged import describe, judge_located, judgement_rows
 from bpfpack.cli.located import Located, locate
 from bpfpack.cli.options import CaFile, DocumentFormat, PasswordFd, PasswordFile, PlainHttp
@@ -50,11 +50,12 @@ def sign(
     """Sign a package where it is: in the local store, otherwise in its registry."""
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
     wanted, lifetime = Reference.parse(name), lifetime_of(expires, "--expires")
+    held = read_key(host, key)  # first: a credential helper is a child of ours
     found = locate(host, wanted)
     target = Reference.parse(as_) if as_ is not None else found.reference
     if not found.local and wanted.digest is None and not yes:
         _confirm(found)
-    unlocked = load_key(host, key, password_file=password_file, password_fd=password_fd)
+    unlocked = unlock_key(held, password_file=password_file, password_fd=password_fd)
     signed = signing.sign(
         found.content.descriptor, target, unlocked, now=host.now, lifetime=lifetime
     )

@@ -23,6 +23,8 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.safetext import printable
 
 _NAME: Final = re.compile(r"[a-z0-9-]+")
+# Of our keys; a variable that held a key itself is gone since it was read (`keyfiles`).
+_PASSWORDS: Final = ("BPFPACK_", "COSIGN_PASSWORD")
 _SECONDS: Final = 30.0
 _LONGEST: Final = LIMITS.token_body
 # What helpers answer for "none", by the letter of the protocol's own constant.
@@ -76,7 +78,7 @@ def _run(name: str, action: str, data: bytes, environ: Mapping[str, str]) -> tup
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={k: v for k, v in environ.items() if not k.startswith("BPFPACK_")},
+            env={k: v for k, v in environ.items() if not k.startswith(_PASSWORDS)},
             start_new_session=True,
         )
     except OSError as e:

@@ -4,7 +4,7 @@ A private key file is 0600 and never overwritten; one that others can read is re
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
 
@@ -19,13 +19,18 @@ _ENVIRONMENT: Final = "env://"
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def read_private(location: str, environ: Mapping[str, str]) -> bytes:
+def read_private(location: str, environ: MutableMapping[str, str]) -> bytes:
     """Return a private key file, from a path or from ``env://VARIABLE``.
 
+    The variable is removed from the environment, so that no child process inherits it.
     Raises NotFound, StoreError when others can read or write it, LimitExceeded.
     """
     if location.startswith(_ENVIRONMENT):
-        return _from_environment(location.removeprefix(_ENVIRONMENT), environ)
+        name = location.removeprefix(_ENVIRONMENT)
+        try:
+            return _from_environment(name, environ)
+        finally:
+            environ.pop(name, None)
     path = _absolute(Path(location))
     directory = OwnedDir.find(path.parent)
     if directory is None:
