@@ -43,6 +43,15 @@ def test_max_events_is_exact(host: Host) -> None:
     assert "3 events" in done.stderr
 
 
+@pytest.mark.parametrize("library", ["/nope.so", "libc.so.6"])
+def test_a_missing_libbpf_is_not_blamed_on_the_package(host: Host, library: str) -> None:
+    done = host.run("run", "bell:1.0", ME, code=None, env={"BPFPACK_LIBBPF": library})
+    assert done.code == 126
+    assert library in done.stderr and "libbpf" in done.stderr
+    assert "cannot read the object" not in done.stderr
+    assert "apt" in done.stderr or "install" in done.stderr
+
+
 def test_an_event_is_shown_before_the_next_happens(host: Host) -> None:
     """Nothing is held back for want of more: each line is read before the next event."""
     with host.started("run", "-o", "json", "bell:1.0", ME) as running:

@@ -15,7 +15,7 @@ import re
 from typing import Final, NoReturn
 
 from bpfpack.runner import capabilities
-from bpfpack.runner._native.libbpf import captured
+from bpfpack.runner._native.libbpf import captured, lib
 from bpfpack.runner._native.objects import NativeObject, NativeProgram, VerifierLog
 from bpfpack.runner.kernel import Answer, Kernel
 from bpfpack.runner.links import Link, attach
@@ -63,6 +63,7 @@ class OpenObject(_Object):
     @classmethod
     def open(cls, artifact: VerifiedArtifact, plan: Plan, kernel: Kernel) -> "OpenObject":
         """Open the very bytes that were verified; raises SpecError, KernelError."""
+        lib()  # that it is missing is no fault of the object
         with captured() as messages:
             try:
                 native = NativeObject.open(artifact.config.name, artifact.object)
