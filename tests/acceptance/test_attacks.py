@@ -368,7 +368,6 @@ class TestArchives:
         done = host.run("run", "--dry-run", f"{name}@{new}", ME, code=None)
         assert done.code != 0 and "cannot name" in done.stderr
 
-
     def test_a_second_name_for_a_bare_digest(
         self, author: Host, host: Host, name: str, tmp_path: Path
     ) -> None:
