@@ -1,12 +1,12 @@
 """Run one tool with nothing but what it was given; a program of its own, not a module.
 
-    python -I -S confine.py STATUS_FD UID GID BYTES [READABLE ...] -- TOOL [ARGUMENT ...]
+    python -I -S confine.py PARENT STATUS_FD UID GID BYTES [READABLE ...] -- TOOL [ARGUMENT ...]
 
 It gives up the user, gains no privileges by exec and lets the kernel's Landlock refuse
 every file but those beneath READABLE, every socket and every write to a path (kernel,
 Documentation/userspace-api/landlock.rst).  Compilers read what a source names: `#include`,
 `#line` with debug information and `.incbin` all end in the object or in a message.
-No file that it writes grows beyond BYTES.
+No file that it writes grows beyond BYTES, and it ends when PARENT does.
 Where the kernel has no Landlock, "unconfined" is written to STATUS_FD.
 """
 
@@ -21,6 +21,7 @@ from pathlib import Path
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 
 # LANDLOCK_ACCESS_FS_*, by the version that brought them: 13 of them, REFER, TRUNCATE, IOCTL_DEV.
@@ -79,6 +80,13 @@ def _give_up(uid: int, gid: int) -> None:
         raise OSError(ctypes.get_errno(), "cannot set no_new_privs")
 
 
+def _end_with(parent: int) -> None:
+    """Be killed when ``parent`` ends; a change of user would undo it."""
+    _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:  # it was quicker
+        sys.exit(1)
+
+
 def _bound(most: int) -> None:
     """Write no core and no large file; let the signals end the tool that Python ignores."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -89,14 +97,15 @@ def _bound(most: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Confine this process and become the tool."""
-    status, uid, gid, most = (int(a) for a in arguments[:4])
+    parent, status, uid, gid, most = (int(a) for a in arguments[:5])
     split = arguments.index("--")
-    readable, command = arguments[4:split], arguments[split + 1 :]
+    readable, command = arguments[5:split], arguments[split + 1 :]
     version = _version()
     ruleset = _ruleset(version) if version else None
     for path in readable if ruleset is not None else ():
         _allow(ruleset, Path(path))  # type: ignore[arg-type]  # not None here
     _give_up(uid, gid)
+    _end_with(parent)
     _bound(most)
     if ruleset is None:
         os.write(status, b"unconfined")

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from bpfpack.builder.sandbox import Identity
+from bpfpack.builder.temporary import private_directory
 from bpfpack.spec.errors import BuildError, LimitExceeded
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.value import valuetype
@@ -88,8 +88,8 @@ def workspace(project: Path, files: tuple[Path, ...]) -> Iterator[Workspace]:
     The tools' user can read it and nobody else; only this process can write it.
     """
     identity = Identity.current()
-    with tempfile.TemporaryDirectory(prefix="bpfpack-build-", dir=_temporary()) as name:
-        made = Workspace(root=Path(name).resolve(), identity=identity, shown=_shown(project))
+    with private_directory() as root:
+        made = Workspace(root=root, identity=identity, shown=_shown(project))
         if identity.uid != os.geteuid():
             os.chown(made.root, 0, identity.gid)
             made.root.chmod(0o750)
@@ -102,11 +102,6 @@ def workspace(project: Path, files: tuple[Path, ...]) -> Iterator[Workspace]:
         for path in made.root.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield made
-
-
-def _temporary() -> str | None:
-    """Root's own TMPDIR may lie where the tools' user cannot go."""
-    return "/tmp" if os.geteuid() == 0 else None  # noqa: S108  # a fresh private directory in it
 
 
 def _shown(project: Path) -> str:

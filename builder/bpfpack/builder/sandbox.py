@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -62,8 +63,8 @@ def run(
     """Run ``command``, whose first word is an absolute path.
 
     It reads ``readable`` and the system's own files and writes to its standard streams and
-    the descriptors ``files`` only.  Raises BuildError when it takes more than ``seconds`` or
-    writes more than ``most`` bytes.
+    the descriptors ``files`` only, and does not outlive this thread.  Raises BuildError when
+    it takes more than ``seconds`` or writes more than ``most`` bytes.
     """
     tool = Path(command[0])
     prefix = tool.resolve().parent.parent
@@ -74,7 +75,7 @@ def run(
         code = _wait(
             [
                 *(sys.executable, "-I", "-S", str(Path(confine.__file__))),
-                *map(str, (status_write, identity.uid, identity.gid, most)),
+                *map(str, (os.getpid(), status_write, identity.uid, identity.gid, most)),
                 *places,
                 "--",
                 *command,
@@ -124,7 +125,10 @@ def _wait(
         try:
             code = process.wait(timeout=seconds)
         except BaseException as e:
-            os.killpg(process.pid, signal.SIGKILL)
+            # It may have ended of itself: waiting goes on for a moment after Ctrl-C.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
             if isinstance(e, subprocess.TimeoutExpired):
                 raise BuildError(f"{name} took more than {seconds} s") from e
             raise

@@ -156,8 +156,10 @@ def app_main(argv: list[str]) -> int:
         return e.exit_code
     except typer.Abort:
         return Exit.SIGINT
-    except SystemExit as e:  # typer's way to meet a closed pipe
-        raise BrokenPipeError from e
+    except SystemExit as e:
+        if e.code != 1:  # a signal ended a build
+            raise
+        raise BrokenPipeError from e  # typer's way to meet one
     except OSError as e:
         if isinstance(e, BpfpackError) or e.errno not in _UNWRITABLE:
             raise
