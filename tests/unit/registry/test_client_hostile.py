@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -955,6 +956,31 @@ def test_strange_hosts_are_errors(
     registry.on("GET", "/v2/x/tags/list", Reply(status=401, headers=challenge))
     with pytest.raises(Denied, match="token service"):
         repository.tags()
+
+
+def test_the_body_of_a_redirect_is_not_read(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    """It may be endless, and nobody wants it."""
+    body = bytes(64 << 20)
+    moved = Reply(status=307, headers={"Location": "/elsewhere"}, body=body)
+    registry.on("GET", "/v2/x/tags/list", moved)
+    registry.on("GET", "/elsewhere", json_reply({"tags": ["1"]}))
+    tracemalloc.start()
+    try:
+        assert repository.tags() == ("1",)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_redirect_that_is_not_followed_may_lead_anywhere(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    moved = Reply(status=302, headers={"Location": "http://[::1]x/x"})
+    registry.on("POST", "/v2/x/blobs/uploads/", moved)
+    with pytest.raises(TransportError, match="HTTP 302"):
+        repository.push(WANT, io.BytesIO(BLOB))
 
 
 def test_an_entity_tag_that_no_request_can_carry(

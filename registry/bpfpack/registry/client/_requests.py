@@ -126,16 +126,21 @@ class Transport:
         where = origin(request.url)
         settings = self._settings
         try:
-            response = self._session().send(
-                _prepare(request),
-                stream=True,
-                allow_redirects=False,
-                timeout=(
-                    min(settings.connect_timeout, timeout),
-                    min(settings.read_timeout, timeout),
-                ),
-                verify=certificates.authorities(settings, where, os.environ) or True,
-                proxies={} if where.is_loopback else get_environ_proxies(request.url),
+            # Not the session's own send: told to follow no redirect, it still reads the whole
+            # body of one, and parses where it leads.
+            response = (
+                self._session()
+                .get_adapter(request.url)
+                .send(
+                    _prepare(request),
+                    stream=True,
+                    timeout=(
+                        min(settings.connect_timeout, timeout),
+                        min(settings.read_timeout, timeout),
+                    ),
+                    verify=certificates.authorities(settings, where, os.environ) or True,
+                    proxies={} if where.is_loopback else get_environ_proxies(request.url),
+                )
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as e:
             if isinstance(e, BpfpackError):
