@@ -13,18 +13,22 @@ from pathlib import Path
 import pytest
 import requests
 
+from bpfpack.registry.client.remote import RegistryClient
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.trust import keys
 from bpfpack.registry.trust.attach import attach
 from bpfpack.registry.trust.sign import sign
 from bpfpack.spec import mediatypes
+from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
+from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Manifest
 from bpfpack.spec.reference import Reference
 from tests.kit import bell
 from tests.kit.bell import ME
 from tests.kit.cli import PASSWORD, Done, Host
 from tests.kit.hostile import Listener, Reply, listener, manifest_reply
+from tests.kit.packages import artifact, fill
 from tests.kit.servers import RunningRegistry, bpfpack_registry
 
 
@@ -248,6 +252,49 @@ def _fingerprint(who: Host) -> str:
     from bpfpack.spec.policy import fingerprint
 
     return fingerprint((who.root / "config" / "identity.pub").read_text())
+
+
+class TestLeftovers:
+    """What other repositories left in the store beside the very same content."""
+
+    def test_junk_beside_another_name_hides_no_signature(
+        self, author: Host, host: Host, registry: RunningRegistry, name: str
+    ) -> None:
+        digest = publish(author, "1", f"{name}:1")
+        evil = f"{registry.host}/evil/x"
+        author.run("tag", "bell:1", f"{evil}:1")
+        author.run("push", "-q", "--no-sign", f"{evil}:1")
+        subject = get(url_of(evil, digest))
+        with RegistryClient(lookup=lambda _registry, _repository: None) as client:
+            place = client.repository(registry.host, "evil/x")
+            for i in range(LIMITS.signature_candidates):
+                about = Descriptor.of(subject, mediatypes.MANIFEST)
+                fill(place, artifact(b"junk %d" % i, subject=about))
+        host.run("pull", "-q", f"{evil}:1")
+        accepted(host, f"{name}:1")
+        accepted(host, "--no-pull", f"{name}:1")
+        assert "is not signed" not in refused(host, f"{evil}:1")
+
+    def test_a_push_tells_nothing_of_other_names(
+        self, author: Host, registry: RunningRegistry, name: str
+    ) -> None:
+        digest = publish(author, "1", f"{name}:1")
+        public = f"{registry.host}/public/x"
+        author.run("tag", f"{name}:1", f"{public}:1")
+        author.push("-q", f"{public}:1")
+        signature = json.loads(get(url_of(public, f"{digest.replace(':', '-')}.sig")))
+        base = url_of(public, "").removesuffix("/manifests/")
+        (layer,) = signature["layers"]
+        told = requests.get(f"{base}/blobs/{layer['digest']}", timeout=30).text
+        assert public in told and name not in told
+
+    def test_signed_under_another_name_goes_where_that_is_pushed(
+        self, author: Host, host: Host, name: str
+    ) -> None:
+        author.run("sign", "bell:1", "--as", f"{name}:1", env={"BPFPACK_PASSWORD": PASSWORD})
+        author.run("tag", "bell:1", f"{name}:1")
+        author.run("push", "-q", "--no-sign", f"{name}:1")
+        accepted(host, f"{name}:1")
 
 
 class TestRollback:

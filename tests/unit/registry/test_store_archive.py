@@ -34,7 +34,7 @@ from bpfpack.spec.errors import (
     StoreError,
 )
 from bpfpack.spec.limits import LIMITS, MIB
-from bpfpack.spec.manifest import build_index
+from bpfpack.spec.manifest import Manifest, build_index
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import legacy_tag
 from tests.kit.packages import artifact, fill, package, signature_image
@@ -145,6 +145,28 @@ def test_save_by_digest_and_load_elsewhere(store: DiskStore, tmp_path: Path) -> 
     (record,) = target.records()
     assert record.origin is Origin.LOADED
     assert target.prune(grace=-1).digests == ()
+
+
+def test_an_archive_takes_the_signatures_of_the_names_it_holds(
+    store: DiskStore, tmp_path: Path
+) -> None:
+    """And of both where it holds two names of one content."""
+    corp, tag = Reference.parse("corp.example/t:1.0"), legacy_tag(SUBJECT)
+    store.tag(REF, corp)
+    fill(store.repository(corp.name), signature_image((b"payload", "corp")), tag)
+
+    def signatures(*references: Reference) -> list[str]:
+        with Layout.open(archived(store, tmp_path / "a.tar", *references)) as layout:
+            assert len(layout.repository().referrers(SUBJECT)) == (REF in references)
+            found = layout.repository().resolve(tag)
+            assert isinstance(found, Manifest)
+            moved = load(layout, DiskStore(tmp_path / "target"))
+            assert not [problem for one in moved for problem in one.copied.problems]
+        return [la.annotations["dev.cosignproject.cosign/signature"] for la in found.layers]
+
+    assert signatures(REF) == ["s"]
+    assert signatures(corp) == ["corp"]
+    assert sorted(signatures(REF, corp)) == ["corp", "s"]
 
 
 def test_load_under_another_name(store: DiskStore, tmp_path: Path) -> None:

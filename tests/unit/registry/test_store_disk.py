@@ -12,6 +12,7 @@ import pytest
 
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.store.record import Origin, Record
+from bpfpack.registry.transfer import copy
 from bpfpack.spec import mediatypes
 from bpfpack.spec.bounded import read_exactly
 from bpfpack.spec.descriptor import Descriptor
@@ -141,6 +142,69 @@ def test_remove_and_prune(store: DiskStore) -> None:
         "lock-attached",
         "oci-layout",
     ]
+
+
+def sign_both_ways(store: DiskStore, name: str, text: str) -> None:
+    """Attach a referrer and a ``.sig`` to `package` in the repository ``name``."""
+    subject, repository = package().manifest.descriptor, store.repository(name)
+    fill(repository, artifact(text.encode(), subject=subject))
+    fill(repository, signature_image((b"payload", text)), legacy_tag(subject.digest))
+
+
+def signatures_in(store: DiskStore, name: str) -> tuple[int, bool]:
+    """How many referrers `package` has there, and whether it has a ``.sig``."""
+    digest, repository = package().manifest.descriptor.digest, store.repository(name)
+    try:
+        repository.resolve(legacy_tag(digest))
+    except NotFound:
+        return len(repository.referrers(digest)), False
+    return len(repository.referrers(digest)), True
+
+
+def test_a_second_name_of_another_repository_carries_no_signatures(
+    store: DiskStore, tmp_path: Path
+) -> None:
+    """They would tell whoever sees the one of the other, and let the one hide the other's."""
+    sign_both_ways(store, REF.name, "private")
+    public, again = Reference.parse("public.example/x:1.0"), REF.with_tag("2.0")
+    store.tag(REF, public)
+    store.tag(REF, again)
+    for reference, expected in ((public, (0, False)), (again, (1, True))):
+        target = DiskStore(tmp_path / "target").repository(reference.name)
+        copy(store.repository(reference.name), target, reference.tag or "", reference.tag)
+        assert signatures_in(target.store, reference.name) == expected
+    sign_both_ways(store, public.name, "public")
+    assert signatures_in(store, public.name) == signatures_in(store, REF.name) == (1, True)
+
+
+def test_prune_drops_the_signatures_of_a_name_that_is_gone(store: DiskStore) -> None:
+    """Its content stays under the other name, with the signatures that are there."""
+    corp = Reference.parse("corp.example/x:1.0")
+    store.tag(REF, corp)
+    sign_both_ways(store, REF.name, "evil")
+    sign_both_ways(store, corp.name, "corp")
+    assert store.prune(grace=-1).digests == ()
+    store.remove(REF)
+    store.prune()
+    assert signatures_in(store, REF.name) == (1, True), "younger than the grace period"
+    removed = store.prune(grace=-1)
+    assert len(removed.digests) == 3, "bundle, its manifest, and that of .sig"
+    assert signatures_in(store, REF.name) == (0, False)
+    assert signatures_in(store, corp.name) == (1, True)
+    assert store.resolve(corp) == package().manifest
+    assert not list((store.root / "referrers").glob("ghcr*"))
+
+
+def test_the_referrer_that_came_last_is_first(store: DiskStore) -> None:
+    subject, repository = package().manifest.descriptor, store.repository(REF.name)
+    for i in range(40):
+        made = artifact(b"%d" % i, subject=subject)
+        fill(repository, made)
+        assert repository.referrers(subject.digest)[0].digest == made.manifest.descriptor.digest
+        (path,) = store.root.glob(
+            f"referrers/*/*/*/sha256-{made.manifest.descriptor.digest.encoded}"
+        )
+        os.utime(path, ns=(i, i))
 
 
 def test_prune_keeps_the_children_that_are_here_of_an_index(store: DiskStore) -> None:

@@ -60,6 +60,9 @@ def sign(
         found.content.descriptor, target, unlocked, now=host.now, lifetime=lifetime
     )
     attach.attach(found.place, signed)
+    if found.local and target.name != found.reference.name:
+        # Where a push under that name looks.
+        attach.attach(host.store.repository(target.name), signed)
     host.printer.result(f"signed {signed.reference} ({signed.subject.digest})")
 
 

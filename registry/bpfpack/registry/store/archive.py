@@ -40,6 +40,7 @@ class ArchiveWriter:
         self._end = 0
         self._blobs: dict[Digest, tuple[int, int]] = {}
         self._entries: dict[tuple[str, Digest], Descriptor] = {}
+        self._attached: dict[str, Manifest | Index] = {}
 
     def close(self) -> None:
         """Forget what was gathered."""
@@ -92,6 +93,16 @@ class ArchiveWriter:
         if name is not None or content.subject:
             self._entries[name or "", described.digest] = described
 
+    def attach(self, content: Manifest | Index, tag: str) -> None:
+        """Store what a tag for signatures names, joined with what another repository had."""
+        whole = attached.joined(self._attached.get(tag), content)
+        if whole.config is not None and isinstance(whole.content, Manifest):
+            self.push(whole.content.config, io.BytesIO(whole.config))
+        for key in [key for key in self._entries if key[0] == tag]:
+            del self._entries[key]
+        self.add(whole.content, tag)
+        self._attached[tag] = whole.content
+
     def write(self, out: IO[bytes]) -> None:
         """Write the archive; raises StoreError."""
         ordered = (self._entries[key] for key in sorted(self._entries))
@@ -135,7 +146,10 @@ class ArchiveRepository:
 
     def put(self, manifest: Manifest | Index, tag: str | None = None) -> None:
         """See `Sink.put`; raises StoreError when a blob it names is missing."""
-        bare = tag is None or self._name is None or attached.subject_of(tag)
+        if tag is not None and attached.subject_of(tag):
+            self._writer.attach(manifest, tag)
+            return
+        bare = tag is None or self._name is None
         self._writer.add(manifest, tag if bare else f"{self._name}:{tag}")
 
 

@@ -1,7 +1,7 @@
 """Attached tags: cosign's ``sha256-<hex>.sig`` and its siblings, and how two of them join.
 
-They name what belongs to a digest, whatever repository it was found in, so that a store
-keeps one of each for all repositories.
+They name what belongs to a digest in one repository; where two tags meet, as in an archive of
+several, nobody's signature is taken away.
 """
 
 import re

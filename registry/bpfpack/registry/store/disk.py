@@ -4,8 +4,11 @@
     lock                                shared by writers, exclusive for prune
     blobs/<algorithm>/<hex>             manifests, configs, layers
     refs/<name, '/' as '%'>/<tag>       a `Record`; '<algorithm>:<hex>' for a name by digest
-    referrers/<algorithm>/<subject>/<algorithm>-<hex>   the descriptor of one referrer
-    attached/sha256-<hex>.sig           the descriptor of an attached tag
+    referrers/<name>/<algorithm>/<subject>/<algorithm>-<hex>   the descriptor of one referrer
+    attached/<name>/sha256-<hex>.sig    the descriptor of an attached tag
+
+What signs or describes a package belongs to the repository that it came with: nobody who can
+write one repository hides the signatures of another, and no push tells of other names.
 
 Looking a reference up opens one record and one blob, however many there are.  Every file is
 written under another name, synced and renamed, content before the name for it, so that a
@@ -27,6 +30,7 @@ from bpfpack.registry.store.record import (
     Record,
     damaged,
     descriptor_from,
+    directory_of,
     now,
 )
 from bpfpack.spec import mediatypes, strictjson
@@ -62,7 +66,7 @@ class DiskStore:
 
         Raises StoreError.
         """
-        with self.opened("refs", _directory(reference.name)) as directory:
+        with self.opened("refs", directory_of(reference.name)) as directory:
             if directory is None:
                 return None
             found = _record(directory, _file(reference))
@@ -129,7 +133,7 @@ class DiskStore:
         with (
             self.writing() as root,
             root.child("refs") as refs,
-            refs.child(_directory(made.reference.name)) as directory,
+            refs.child(directory_of(made.reference.name)) as directory,
         ):
             directory.write(_file(made.reference), made.to_bytes())
         return made
@@ -148,7 +152,7 @@ class DiskStore:
     def remove(self, reference: Reference) -> Record:
         """Forget a name; `prune` removes what nothing names any more.  Raises NotFound."""
         found = self.find(reference)
-        with self.opened("refs", _directory(reference.name)) as directory:
+        with self.opened("refs", directory_of(reference.name)) as directory:
             if found is None or directory is None or not directory.remove(_file(found.reference)):
                 raise NotFound(f"{reference} is not in the local store")
         return found
@@ -192,7 +196,7 @@ class LocalRepository:
     origin: Origin
 
     def resolve(self, name: str | Digest) -> Manifest | Index:
-        """See `Source.resolve`; attached tags are those of every repository."""
+        """See `Source.resolve`."""
         if isinstance(name, Digest):
             return self.store.manifest(name)
         if attached.subject_of(name):
@@ -216,16 +220,17 @@ class LocalRepository:
         return self._blob(want)
 
     def referrers(self, subject: Digest) -> tuple[Descriptor, ...]:
-        """See `Source.referrers`; they are those of every repository."""
-        with self.store.opened("referrers", subject.algorithm, subject.encoded) as directory:
+        """See `Source.referrers`; what came last is first, so that old junk hides nothing new."""
+        place = ("referrers", directory_of(self.name), subject.algorithm, subject.encoded)
+        with self.store.opened(*place) as directory:
             if directory is None:
                 return ()
-            entries = (_descriptor(directory, name) for name in directory.names())
+            entries = (_descriptor(directory, name) for name in _newest_first(directory))
             return tuple(found for found in entries if found)
 
     def tags(self) -> tuple[str, ...]:
         """See `Source.tags`."""
-        with self.store.opened("refs", _directory(self.name)) as directory:
+        with self.store.opened("refs", directory_of(self.name)) as directory:
             names = directory.names() if directory else []
         if not names:
             raise NotFound(f"{self.name} is not in the local store")
@@ -263,7 +268,7 @@ class LocalRepository:
                         raise StoreError(f"{want.digest} is missing in the local store")
             _write_blob(blobs, manifest.descriptor.digest, manifest.raw)
             if manifest.subject:
-                _write_referrer(root, manifest.subject.digest, manifest)
+                _write_referrer(root, self.name, manifest.subject.digest, manifest)
         if tag is None:
             return
         if attached.subject_of(tag):
@@ -275,7 +280,11 @@ class LocalRepository:
         with self.store.writing() as root, root.locked(_ATTACH_LOCK, exclusive=True):
             whole = attached.joined(self._readable_attached(tag), manifest)
             described = whole.content.descriptor
-            with root.child("blobs") as blobs, root.child("attached") as directory:
+            with (
+                root.child("blobs") as blobs,
+                root.child("attached") as tops,
+                tops.child(directory_of(self.name)) as directory,
+            ):
                 if whole.config is not None:
                     _write_blob(blobs, Digest.sha256(whole.config), whole.config)
                 _write_blob(blobs, described.digest, whole.content.raw)
@@ -290,16 +299,11 @@ class LocalRepository:
             return None
 
     def _attached(self, tag: str) -> Descriptor | None:
-        with self.store.opened("attached") as directory:
+        with self.store.opened("attached", directory_of(self.name)) as directory:
             return _descriptor(directory, tag) if directory else None
 
     def _reference(self, tag: str) -> Reference:
         return Reference.parse(f"{self.name}:{tag}")
-
-
-def _directory(name: str) -> str:
-    """One file name for one repository: '%' is in no name, and a name has at most 255 bytes."""
-    return name.replace("/", "%")
 
 
 def _canonical(reference: Reference) -> Reference:
@@ -320,7 +324,7 @@ def _record(directory: OwnedDir, name: str) -> Record | None:
         return None
     where = str(directory.path / name)
     found = Record.from_bytes(raw, where)
-    if (_directory(found.reference.name), _file(found.reference)) != (directory.path.name, name):
+    if (directory_of(found.reference.name), _file(found.reference)) != (directory.path.name, name):
         raise damaged(where, SpecError(f"it is the record of {found.reference}"))
     return found
 
@@ -355,12 +359,23 @@ def _write_blob(blobs: OwnedDir, digest: Digest, data: bytes) -> None:
             directory.write(digest.encoded, data)
 
 
-def _write_referrer(root: OwnedDir, subject: Digest, manifest: Manifest | Index) -> None:
+def _newest_first(directory: OwnedDir) -> list[str]:
+    def age(name: str) -> int:
+        status = directory.status(name)
+        return -status.st_mtime_ns if status else 0
+
+    return sorted(directory.names(), key=age)
+
+
+def _write_referrer(
+    root: OwnedDir, repository: str, subject: Digest, manifest: Manifest | Index
+) -> None:
     described = replace(manifest.descriptor, annotations=manifest.annotations)
     name = f"{described.digest.algorithm}-{described.digest.encoded}"
     with (
         root.child("referrers") as referrers,
-        referrers.child(subject.algorithm) as algorithm,
+        referrers.child(directory_of(repository)) as top,
+        top.child(subject.algorithm) as algorithm,
         algorithm.child(subject.encoded) as directory,
     ):
         directory.write(name, strictjson.dumps(described.to_dict()))

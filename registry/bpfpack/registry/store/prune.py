@@ -9,11 +9,11 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from bpfpack.registry.owned import OwnedDir
 from bpfpack.registry.store import attached
-from bpfpack.registry.store.record import RECORD_LIMIT, descriptor_from
+from bpfpack.registry.store.record import RECORD_LIMIT, descriptor_from, directory_of
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import ContentError, LimitExceeded, NotFound, SpecError, StoreError
 from bpfpack.spec.manifest import Index
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 #: Seconds that an unnamed blob is kept: longer than a pull takes from one blob to the name.
 GRACE: Final = 3600.0
+
+# Something that a repository, by the name of its directory, has.
+_Held: TypeAlias = tuple[str, Digest]
 
 
 @valuetype
@@ -41,67 +44,73 @@ def prune(store: "DiskStore", root: OwnedDir, *, grace: float, dry_run: bool) ->
     Raises StoreError and removes nothing when a named package is damaged: what belongs to
     it is unknown then.
     """
-    kept, deadline = _reached(store, root), time.time() - grace
-    dead: dict[Digest, int] = {}
+    reached, deadline = _reached(store, root), time.time() - grace
+    kept, dead = {digest for _, digest in reached}, dict[Digest, int]()
     for digest, modified, size in _blobs(root):
         if digest not in kept and modified > deadline:
             kept.add(digest)
         elif digest not in kept:
             dead[digest] = size
     if not dry_run:
-        _sweep_descriptors(root, kept)  # names go before what they name
+        _sweep_descriptors(root, reached, kept, deadline)  # names go before what they name
         _sweep_blobs(root, dead)
         _sweep_left_over(root, deadline)
     return Pruned(digests=tuple(sorted(dead)), size=sum(dead.values()))
 
 
-def _reached(store: "DiskStore", root: OwnedDir) -> set[Digest]:
-    attachments = dict(_attachments(root))
-    todo = [record.descriptor.digest for record in store.records()]
-    named, reached = set(todo), set[Digest]()
+def _reached(store: "DiskStore", root: OwnedDir) -> set[_Held]:
+    attachments = _attachments(root)
+    todo = [(directory_of(r.reference.name), r.descriptor.digest) for r in store.records()]
+    named, reached = set(todo), set[_Held]()
     while todo:
-        digest = todo.pop()
-        if digest in reached:
+        held = todo.pop()
+        if held in reached:
             continue
-        reached.add(digest)
+        reached.add(held)
+        repository, digest = held
         try:
             content = store.manifest(digest)
         except NotFound:  # a child for another platform, or a name whose content is gone
             continue
         except (ContentError, SpecError, StoreError) as e:
-            if digest not in named:
+            if held not in named:
                 continue
             raise StoreError(f"the manifest {digest} is damaged: {e}").with_hint(
                 "pull or build that package again, or `bpfpack rmi` it"
             ) from e
-        below = [child.digest for child in children(content)]
+        below = [(repository, child.digest) for child in children(content)]
         if isinstance(content, Index):
             todo += below
         else:
             reached.update(below)
-        todo += attachments.get(digest, [])
-        todo += _named(root, "referrers", digest.algorithm, digest.encoded).values()
+        beside = _named(root, "referrers", repository, digest.algorithm, digest.encoded).values()
+        todo += [(repository, found) for found in (*attachments.get(held, ()), *beside)]
     return reached
 
 
-def _attachments(root: OwnedDir) -> dict[Digest, list[Digest]]:
-    found: dict[Digest, list[Digest]] = {}
-    for tag, digest in _named(root, "attached").items():
-        if subject := attached.subject_of(tag):
-            found.setdefault(subject, []).append(digest)
+def _attachments(root: OwnedDir) -> dict[_Held, list[Digest]]:
+    found: dict[_Held, list[Digest]] = {}
+    for repository in _names(root, "attached"):
+        for tag, digest in _named(root, "attached", repository).items():
+            if subject := attached.subject_of(tag):
+                found.setdefault((repository, subject), []).append(digest)
     return found
 
 
 def _named(root: OwnedDir, *names: str) -> dict[str, Digest]:
     """Return what the descriptor files of a directory name; a damaged one names nothing."""
-    found: dict[str, Digest] = {}
     with root.below(*names) as directory:
-        for name in directory.names() if directory else ():
-            with suppress(StoreError, LimitExceeded):
-                raw = directory.read(name, RECORD_LIMIT) if directory else None
-                if raw is not None:
-                    found[name] = descriptor_from(raw, name).digest
-    return found
+        if directory is None:
+            return {}
+        found = {name: _target(directory, name) for name in directory.names()}
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def _target(directory: OwnedDir, name: str) -> Digest | None:
+    with suppress(StoreError, LimitExceeded):
+        raw = directory.read(name, RECORD_LIMIT)
+        return descriptor_from(raw, name).digest if raw is not None else None
+    return None
 
 
 def _blobs(root: OwnedDir) -> Iterator[tuple[Digest, float, int]]:
@@ -128,18 +137,34 @@ def _sweep_blobs(root: OwnedDir, dead: dict[Digest, int]) -> None:
                 directory.remove(digest.encoded)
 
 
-def _sweep_descriptors(root: OwnedDir, kept: set[Digest]) -> None:
-    places = [("attached",)] + [
-        ("referrers", algorithm, subject)
-        for algorithm in _names(root, "referrers")
-        for subject in _names(root, "referrers", algorithm)
-    ]
-    for place in places:
-        named = _named(root, *place)
+def _sweep_descriptors(
+    root: OwnedDir, reached: set[_Held], kept: set[Digest], deadline: float
+) -> None:
+    """Remove what names nothing, and what belongs to a package that its repository lost.
+
+    The young stay: what belongs to a package is stored before the name for it.
+    """
+    for place, name, subject in _beside(root):
         with root.below(*place) as directory:
-            for name in directory.names() if directory else ():
-                if directory and named.get(name) not in kept:
-                    directory.remove(name)
+            status = directory.status(name) if directory else None
+            if directory is None or status is None:
+                continue
+            owned = (place[1], subject) in reached or status.st_mtime > deadline
+            if not owned or _target(directory, name) not in kept:
+                directory.remove(name)
+
+
+def _beside(root: OwnedDir) -> Iterator[tuple[tuple[str, ...], str, Digest | None]]:
+    """Every file that says what belongs to something: its place, its name, to what."""
+    for repository in _names(root, "attached"):
+        for tag in _names(root, "attached", repository):
+            yield ("attached", repository), tag, attached.subject_of(tag)
+    for repository in _names(root, "referrers"):
+        for algorithm in _names(root, "referrers", repository):
+            for encoded in _names(root, "referrers", repository, algorithm):
+                place = ("referrers", repository, algorithm, encoded)
+                for name in _names(root, *place):
+                    yield place, name, _digest(algorithm, encoded)
 
 
 def _sweep_left_over(root: OwnedDir, deadline: float) -> None:

@@ -96,6 +96,11 @@ def descriptor_from(raw: bytes, where: str) -> Descriptor:
         raise damaged(where, e) from e
 
 
+def directory_of(name: str) -> str:
+    """One file name for one repository: '%' is in no name, and a name has at most 255 bytes."""
+    return name.replace("/", "%")
+
+
 def damaged(where: str, why: Exception) -> StoreError:
     """Say that a file of the store is not what was written there."""
     return StoreError(f"{where} is damaged: {why}").with_hint(
