@@ -82,11 +82,17 @@ def build(path: Path, options: BuildOptions | None = None) -> BuildResult:
     Raises BuildError, UsageError, and SpecError for an object that is malformed.
     """
     options = options or BuildOptions()
-    project = _project(path)
-    release = _release(project)
-    if project.object_ is not None:
-        return _from_object(project, project.object_, release, options)
-    return _from_source(project, release, options)
+    try:
+        project = _project(path)
+    except OSError as e:
+        raise UsageError(f"{path}: {e.strerror}") from e
+    try:
+        release = _release(project)
+        if project.object_ is not None:
+            return _from_object(project, project.object_, release, options)
+        return _from_source(project, release, options)
+    except OSError as e:
+        raise BuildError(f"{e.filename or path}: {e.strerror}") from e
 
 
 def _project(path: Path) -> _Project:
@@ -132,7 +138,10 @@ def _from_object(
     project: _Project, path: Path, release: Release, options: BuildOptions
 ) -> BuildResult:
     data = _read(path, LIMITS.object)
-    spec = ObjectSpec.from_bytes(data)
+    try:
+        spec = ObjectSpec.from_bytes(data)
+    except SpecError as e:
+        raise _in_file(path, e) from e
     diagnosis = Diagnosis(shown=project.shown, release=release)
     metadata = make_metadata(spec, diagnosis, name=project.name)
     return BuildResult(
@@ -142,6 +151,13 @@ def _from_object(
         warnings=metadata.warnings,
         draft=None if metadata.config.outputs else toml_draft(spec),
     )
+
+
+def _in_file(path: Path, error: SpecError) -> SpecError:
+    """Return the same error, the file's name first."""
+    seen = type(error)(f"{path}: {error.reason}", path=error.path)
+    seen.hint = error.hint
+    return seen
 
 
 def _from_source(project: _Project, release: Release, options: BuildOptions) -> BuildResult:
@@ -262,13 +278,10 @@ def _readme(project: _Project, release: Release) -> bytes | None:
 
 
 def _read(path: Path, most: int) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as e:
-        raise BuildError(f"{path}: {e.strerror}") from e
+    with path.open("rb") as file:
+        data = file.read(most + 1)
     if len(data) > most:
-        raise LimitExceeded(f"larger than {most} bytes", path=(str(path),))
+        raise LimitExceeded(f"{path}: larger than {most} bytes")
     return data
 
 

@@ -120,7 +120,7 @@ def _readme(found: Mapping[str, Any]) -> str | None:
     if name is None:
         return None
     path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
         raise SpecError("leaves the project", path=("readme",))
     return name
 

@@ -253,6 +253,15 @@ def test_paths_that_hold_nothing(tmp_path: Path) -> None:
             build(path)
 
 
+def test_paths_that_no_file_system_takes(tmp_path: Path) -> None:
+    long = "a" * 300
+    with pytest.raises(UsageError, match=f"^{long}: File name too long$"):
+        build(Path(long))
+    with pytest.raises(BuildError, match=f"{long}: File name too long$"):
+        built(tmp_path, PROGRAM, toml=f'readme = "{long}"\n')
+    assert "leaves the project" in str(fails(tmp_path, PROGRAM, 'readme = "a\\u0000b"\n'))
+
+
 def test_an_architecture_whose_types_are_not_here(tmp_path: Path) -> None:
     body = '#include "vmlinux.h"\n'
     write_project(tmp_path, {"x.bpf.c": body})

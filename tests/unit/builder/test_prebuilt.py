@@ -168,7 +168,7 @@ def test_an_untagged_object_gets_a_draft_that_parses(tmp_path: Path) -> None:
 def test_what_is_no_object_is_refused(data: bytes, tmp_path: Path) -> None:
     path = tmp_path / "x.o"
     path.write_bytes(data)
-    with pytest.raises(SpecError):
+    with pytest.raises(SpecError, match=f"^{path}: "):
         build(path)
 
 
@@ -183,7 +183,7 @@ def test_an_object_that_is_too_large(tmp_path: Path) -> None:
     path = tmp_path / "x.o"
     with path.open("wb") as file:
         file.truncate(64 * 2**20 + 1)
-    with pytest.raises(LimitExceeded):
+    with pytest.raises(LimitExceeded, match=f"^{path}: larger than 67108864 bytes$"):
         build(path)
 
 
