@@ -207,7 +207,7 @@ def _check_output(
     if found.type_name not in MAPS_OF_OUTPUT[output.kind]:
         raise SpecError(f"{output.kind} cannot come from a {found.type_name} map", path=("map",))
     if output.kind == "events":
-        _check_events(spec, config, output)
+        _check_events(spec, config, output, found)
         return
     key, value = key_value_layouts(spec, config, found)
     if output.kind == "histogram":
@@ -218,16 +218,35 @@ def _check_output(
         raise SpecError("no such member", path=("sort", output.sort))
 
 
-def _check_events(spec: ObjectSpec, config: Config, output: Output) -> None:
+def _check_events(spec: ObjectSpec, config: Config, output: Output, source: MapSpec) -> None:
     layouts = [event_layout(spec, config, event) for event in output.types]
     if output.discriminator is None:
         if len({layout.size for layout in layouts}) != len(layouts):
             raise SpecError("types of one size need a discriminator", path=("types",))
+        if source.type_name == "perf_event_array":
+            _check_perf_sizes([layout.size for layout in layouts])
         return
     tellers = [layout.field(output.discriminator) for layout in layouts]
     places = {t and (t.offset, t.size, t.signed) for t in tellers}
     if None in places or len(places) != 1:
         raise SpecError("not at one place in all types", path=("discriminator",))
+
+
+def _check_perf_sizes(sizes: list[int]) -> None:
+    if len({perf_size(size) for size in sizes}) != len(sizes):
+        raise SpecError("types of one size in a perf buffer need a discriminator", path=("types",))
+
+
+def perf_size(size: int) -> int:
+    """Return how long a record of a perf buffer is that was written with that size.
+
+    The kernel pads it, so that with its length before it, it fills units of 8 bytes
+    (include/linux/perf_event.h, perf_sample_save_raw_data).
+
+    >>> [perf_size(n) for n in (1, 4, 5, 8, 12, 13)]
+    [4, 4, 12, 12, 12, 20]
+    """
+    return ((size + 4 + 7) & ~7) - 4
 
 
 def _is_slots(found: Field | None) -> bool:

@@ -28,10 +28,14 @@ struct open { u32 kind; u32 pid; struct inner to; };
 struct close { u32 kind; u64 how; };
 struct moved { u64 how; u32 kind; };
 typedef struct { u32 pid; } anonymous;
+struct longer { u32 how[5]; };
+struct pair { u32 a, b; };
 struct slots { u64 slots[8]; u64 total; };
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 4096); } events SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8);
 	__type(key, u32); __type(value, struct slots); } sizes SEC(".maps");
+struct { __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); __uint(key_size, 4);
+	__uint(value_size, 4); } perf SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 8);
 	__uint(key_size, 4); __uint(value_size, 8); } bare SEC(".maps");
 const volatile u32 limit = 7;
@@ -42,10 +46,12 @@ SEC("raw_tp/sys_enter") int probe(struct open *o)
 	bpf_ringbuf_output(&events, &c, sizeof c, 0);
 	bpf_ringbuf_output(&events, &m, sizeof m, 0);
 	bpf_ringbuf_output(&events, &a, sizeof a, 0);
+	bpf_perf_event_output(o, &perf, BPF_F_CURRENT_CPU, &a, sizeof a);
 	return limit + changing;
 }
 static int __attribute__((used)) keep(struct open *o, struct close *c, struct moved *m,
 				anonymous *a) { return 0; }
+static int __attribute__((used)) keep_more(struct longer *l, struct pair *p) { return 0; }
 """
 EVENTS = Output(
     name="events",
@@ -78,6 +84,11 @@ def spec() -> ObjectSpec:
 def test_a_config_that_agrees() -> None:
     check_config(spec(), CONFIG)
     check_config(spec(), Config(name="silent"))
+
+
+def test_types_in_a_perf_buffer_are_told_apart_by_their_padded_sizes() -> None:
+    types = tuple(EventType(type=name) for name in ("anonymous", "open", "longer"))
+    check_config(spec(), changed("outputs", map="perf", discriminator=None, types=types))
 
 
 def changed(part: str, **to: Any) -> Config:
@@ -130,6 +141,15 @@ def changed(part: str, **to: Any) -> Config:
                 types=(EventType(type="close"), EventType(type="moved")),
             ),
             "types of one size need a discriminator in 'outputs[0].types'",
+        ),
+        (
+            changed(
+                "outputs",
+                map="perf",
+                discriminator=None,
+                types=(EventType(type="open"), EventType(type="pair")),  # of 12 and 8 bytes
+            ),
+            "types of one size in a perf buffer need a discriminator in 'outputs[0].types'",
         ),
         (
             replace(CONFIG, outputs=(replace(SIZES, slots="total"),)),

@@ -14,7 +14,8 @@ class Selector:
 
     One type takes every record.  Several are told apart by their ``when``, the value of the
     member ``discriminator`` at its place in the first of them; without one by their sizes:
-    the largest that the record has room for, since the kernel may pad what it hands over.
+    the largest that the record has room for, since a perf buffer pads what it hands over, but
+    never to the padded size of another type (`bpfpack.spec.agreement.perf_size`).
     """
 
     def __init__(

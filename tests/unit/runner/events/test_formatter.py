@@ -1,5 +1,6 @@
 """Values and texts against truths worked out by hand."""
 
+import itertools
 import json
 import struct
 import time
@@ -8,6 +9,8 @@ from typing import Any
 import pytest
 
 from bpfpack.runner.events.formatter import EventOutput, RecordType, make_formatter
+from bpfpack.runner.events.selector import Selector
+from bpfpack.spec.agreement import perf_size
 from bpfpack.spec.errors import SpecError
 from tests.kit.records import FixedClock, batch, field, layout, output, shown
 
@@ -263,6 +266,16 @@ def test_types_without_discriminator_are_told_apart_by_size() -> None:
         '{"a":3}',
         '{"unknown":"04"}',
     ]
+
+
+def test_padding_of_a_perf_buffer_never_makes_another_type_of_a_record() -> None:
+    """Of types whose padded sizes differ, which is what `check_config` asks for."""
+    for a, b in itertools.combinations(range(1, 40), 2):
+        if perf_size(a) == perf_size(b):
+            continue
+        select = Selector([(layout(field("x", "bytes", 0, n)), None) for n in (a, b)], None)
+        lengths = [perf_size(a), perf_size(b)]
+        assert [select(memoryview(bytes(n)), 0, n) for n in lengths] == [0, 1]
 
 
 def test_a_discriminator_that_is_no_integer_is_refused() -> None:
