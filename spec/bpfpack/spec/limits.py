@@ -34,11 +34,14 @@ class Limits:
     json_depth: int = 64
     json_integer_digits: int = 20
 
-    # Referrers of a signature's type, and layers of a `.sig` manifest, that are looked at; bytes
-    # of all of them together.  More than an attacker's 64 before the good one.
+    # Referrers of a signature's type, and layers of a `.sig` manifest, that are looked at in one
+    # place; bytes of all of them together.  More than an attacker's 64 before the good one, each
+    # as large as one may be.
     signature_candidates: int = 256
-    signature_bytes: int = 8 * MIB
+    signature_bytes: int = 16 * MIB
     signature_payload: int = 64 * KIB
+    # The manifest of one bundle, of about 1 KiB, and that of a `.sig` tag, which lists them all.
+    signature_referrer: int = 64 * KIB
     signature_manifest: int = 1 * MIB
 
     # A registry's error body is input too.

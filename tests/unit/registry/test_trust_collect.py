@@ -24,7 +24,7 @@ from bpfpack.spec.errors import (
     TrustError,
     UsageError,
 )
-from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.limits import KIB, LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_index, build_manifest
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace, fallback_tag, legacy_tag
@@ -198,6 +198,86 @@ class TestJunk:
         assert "only 256 were looked at" in str(places[0].reason)
         sign_into(repository, SUBJECT)
         assert accepted(repository), "the .sig tag is tried too"
+
+    def put_large(self, repository: MemoryRepository, i: int, size: int) -> Manifest:
+        """A bundle's manifest of about ``size`` bytes, and a payload of the largest size."""
+        layer = Descriptor.of(b"%04d" % i * (16 * KIB), mediatypes.SIGSTORE_BUNDLE)
+        repository.push(layer, io.BytesIO(b"%04d" % i * (16 * KIB)))
+        repository.push(Descriptor.of(b"{}", mediatypes.EMPTY), io.BytesIO(b"{}"))
+        width = min(size // 2, 30_000)
+        notes = {f"a{n}": "x" * width for n in range(size // (width + 10))}
+        manifest = build_manifest(
+            artifact_type=mediatypes.SIGSTORE_BUNDLE,
+            config=Descriptor.of(b"{}", mediatypes.EMPTY),
+            layers=(layer,),
+            subject=SUBJECT,
+            annotations=notes,
+        )
+        repository.put(manifest)
+        return manifest
+
+    def test_36_huge_bundles_spend_nothing_that_the_good_ones_need(self) -> None:
+        """Neither those of the ``.sig`` tag, nor the bundle behind them."""
+        repository = repository_with(PACKAGE)
+        for i in range(36):
+            junk = self.put_large(repository, i, 940_000)
+            repository.broken[junk.descriptor.digest] = AssertionError("fetched")
+        sign_into(repository, SUBJECT)
+        assert accepted(repository)
+        del repository.names[legacy_tag(SUBJECT.digest)]
+        places = collect(repository, SUBJECT)
+        assert (len(places[0].candidates), len(places[0].faults)) == (1, 36)
+        assert accepted(repository)
+
+    @pytest.mark.parametrize("api", [True, False])
+    def test_100_of_the_largest_that_are_looked_at_hide_nothing(self, api: bool) -> None:
+        repository = repository_with(PACKAGE)
+        for i in range(100):
+            assert len(self.put_large(repository, i, 63_000).raw) < LIMITS.signature_referrer
+        repository.has_referrers = api
+        sign_into(repository, SUBJECT)
+        del repository.names[legacy_tag(SUBJECT.digest)]
+        assert accepted(repository)
+
+    def test_each_place_has_bounds_of_its_own(self) -> None:
+        repository = repository_with(PACKAGE)
+        for i in range(LIMITS.signature_candidates):
+            self.put_large(repository, i, 63_000)
+        sign_into(repository, SUBJECT)
+        places = collect(repository, SUBJECT)
+        assert "bytes of signatures" in str(places[0].reason)
+        assert len(places[2].candidates) == 1
+        assert accepted(repository)
+
+    def test_the_size_that_a_listing_claims_is_not_believed(self) -> None:
+        """The referrers tag is an index that anyone who may push has written."""
+        repository = repository_with(PACKAGE)
+        repository.has_referrers = False
+        large = [self.put_large(repository, i, 3_000_000).descriptor for i in range(8)]
+        small = tuple(replace(listed, size=1000) for listed in large)
+        repository.put(build_index(small), fallback_tag(SUBJECT.digest))
+        (place,) = (p for p in collect(repository, SUBJECT) if p.name == "referrers-tag")
+        assert place.state == "failed" and "bytes of signatures" in str(place.reason)
+        assert all("1000 listed" in fault for fault in place.faults)
+        assert 0 < len(place.faults) < 8
+
+    def test_the_sig_tag_is_looked_at_first(self) -> None:
+        asked: list[object] = []
+
+        class Asked(MemoryRepository):
+            def resolve(self, name: str | Digest) -> Manifest | Index:
+                asked.append(name)
+                return super().resolve(name)
+
+            def referrers(self, subject: Digest) -> tuple[Descriptor, ...]:
+                asked.append("referrers")
+                return super().referrers(subject)
+
+        repository = Asked(blobs=dict(PACKAGE.blobs))
+        repository.put(PACKAGE.manifest, "1.0")
+        collect(repository, SUBJECT)
+        digest = SUBJECT.digest
+        assert asked == [legacy_tag(digest), "referrers", fallback_tag(digest)]
 
     def test_a_budget_of_bytes(self) -> None:
         repository = repository_with(PACKAGE)

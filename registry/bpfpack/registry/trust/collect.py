@@ -1,7 +1,8 @@
 """Finds every signature of some content, and says of each place what became of looking.
 
-Three places: the referrers API, the referrers tag, the ``.sig`` tag.  All three are always
-asked, so that nothing found in one hides another.  Only "not there" is an answer; a registry
+Three places: the ``.sig`` tag, the referrers API, the referrers tag.  All three are always
+asked, each within bounds of its own, so that nothing found in one hides another; ``.sig`` is
+first, since only who may replace it can add to it.  Only "not there" is an answer; a registry
 that fails to answer is never taken for one that has no signatures.  What has a signature's
 type is looked at before anything else is fetched; bytes are capped, and so is the number.
 """
@@ -46,12 +47,12 @@ _FAILURES: Final = 4
 
 def collect(source: Source, subject: Descriptor) -> tuple[SignaturePlace, ...]:
     """Look everywhere for signatures of ``subject``; raises nothing that a registry can cause."""
-    budget = _Budget()
     digest = subject.digest
+    signature = _Look(source).at("sig-tag", lambda: (_signature_tag(source, digest),))
     return (
-        _Look(source, budget).at("referrers", lambda: source.referrers(digest)),
-        _Look(source, budget).at("referrers-tag", lambda: _tagged(source, digest)),
-        _Look(source, budget).at("sig-tag", lambda: (_signature_tag(source, digest),)),
+        _Look(source).at("referrers", lambda: source.referrers(digest)),
+        _Look(source).at("referrers-tag", lambda: _tagged(source, digest)),
+        signature,
     )
 
 
@@ -60,23 +61,11 @@ class _TooMuch(LimitExceeded):
 
 
 @valuetype(frozen=False, kw_only=False)
-class _Budget:
-    """Bytes that may still be read, for all places together."""
-
-    left: int = LIMITS.signature_bytes
-
-    def spend(self, size: int) -> None:
-        self.left -= size
-        if self.left < 0:
-            raise _TooMuch(f"more than {LIMITS.signature_bytes} bytes of signatures")
-
-
-@valuetype(frozen=False, kw_only=False)
 class _Look:
     """One place being looked at; what fails in it is noted, and the rest still looked at."""
 
     source: Source
-    budget: _Budget
+    left: int = LIMITS.signature_bytes
     candidates: list[Candidate] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
@@ -117,13 +106,23 @@ class _Look:
         self._none_beyond(len(entries))
 
     def _manifest(self, entry: Descriptor) -> Manifest:
-        if entry.size > LIMITS.signature_manifest or entry.media_type not in mediatypes.MANIFESTS:
+        """Return what an entry names; one that is too large costs the others nothing."""
+        if entry.media_type not in mediatypes.MANIFESTS:
             raise SpecError("not the manifest of a signature")
-        self.budget.spend(entry.size)
+        if entry.size > LIMITS.signature_referrer:
+            raise LimitExceeded(f"{entry.size} bytes, {LIMITS.signature_referrer} allowed")
         found = self.source.resolve(entry.digest)
+        self._spend(len(found.raw))  # not what the listing says
+        if len(found.raw) != entry.size:
+            raise SpecError(f"{len(found.raw)} bytes, {entry.size} listed")
         if not isinstance(found, Manifest):
             raise SpecError("an index, not the manifest of a signature")
         return found
+
+    def _spend(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise _TooMuch(f"more than {LIMITS.signature_bytes} bytes of signatures")
 
     def _layers(self, manifest: Manifest) -> None:
         layers = [layer for layer in manifest.layers if layer.media_type in _LAYERS]
@@ -133,7 +132,9 @@ class _Look:
         self._none_beyond(len(layers))
 
     def _candidate(self, layer: Descriptor) -> Candidate:
-        self.budget.spend(layer.size)
+        if layer.size > LIMITS.signature_payload:
+            raise LimitExceeded(f"{layer.size} bytes, {LIMITS.signature_payload} allowed")
+        self._spend(layer.size)
         with self.source.fetch(layer) as stream:
             data = read_exactly(stream, layer, LIMITS.signature_payload)
         if layer.media_type == mediatypes.SIGSTORE_BUNDLE:
