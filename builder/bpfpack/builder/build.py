@@ -44,7 +44,6 @@ class BuildOptions:
     vmlinux: bytes | None = field(default=None, repr=False)
     cache: Path | None = None
     with_source: bool = False
-    color: bool = False
     epoch: int | None = None
 
 
@@ -177,7 +176,6 @@ def _from_source(project: _Project, release: Release, options: BuildOptions) -> 
             target=target,
             workspace=place,
             flags=flags,
-            color=options.color,
             epoch=_epoch(options),
         )
         data = compiler.build(project.sources)

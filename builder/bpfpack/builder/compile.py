@@ -30,7 +30,6 @@ class Compiler:
     target: Architecture
     workspace: Workspace
     flags: tuple[str, ...] = ()
-    color: bool = False
     epoch: int | None = None
     warnings: list[str] = field(default_factory=list)
 
@@ -56,7 +55,7 @@ class Compiler:
             # Nothing of this machine's paths may end in the object.
             *("-fdebug-compilation-dir=.", f"-ffile-prefix-map={workspace.source}/="),
             f"-ffile-prefix-map={workspace.include}/=",
-            *(("-fcolor-diagnostics",) if self.color else ("-fno-color-diagnostics",)),
+            "-fno-color-diagnostics",
             *(str(workspace.source / source), "-o", "-"),
         ]
         epoch = {} if self.epoch is None else {"SOURCE_DATE_EPOCH": str(self.epoch)}

@@ -16,7 +16,7 @@ def guarded(command: Callable[[], int], *, run: bool = False) -> int:
         with Printer.standard().writing() as out:
             out.flush()
     except BpfpackError as e:
-        Printer.standard().error(e)
+        _tell(e)
         return exit_for(e, run=run)
     except KeyboardInterrupt:
         return Exit.SIGINT
@@ -35,9 +35,16 @@ def _fault(error: Exception, *, run: bool) -> int:
 
     *_, last = traceback.extract_tb(error.__traceback__)
     what = f"internal error: {type(error).__name__}: {error}"
-    Printer.standard().error(
+    _tell(
         BpfpackError(what).with_hint(
             f"this is a bug of bpfpack (at {last.filename}:{last.lineno}); please report it"
         )
     )
     return Exit.RUN_SELF if run else Exit.FAILED
+
+
+def _tell(error: BpfpackError) -> None:
+    """Whatever was attached is gone: the reason may wait for its reader."""
+    printer = Printer.standard()
+    printer.waits = True
+    printer.error(error)

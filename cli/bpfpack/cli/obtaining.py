@@ -203,11 +203,9 @@ def _from_source(host: Host, path: Path) -> RemoteArtifact:
     from bpfpack.builder.build import BuildOptions, build
     from bpfpack.registry.store.memory import MemoryStore
 
-    result = build(
-        path, BuildOptions(cache=host.dirs.cache, color=host.printer.progress_on_terminal)
-    )
+    result = build(path, BuildOptions(cache=host.dirs.cache))
     for warning in result.warnings:
-        host.printer.warn(warning)
+        host.printer.warn_lines(warning)
     digest = result.package.manifest.descriptor.digest
     if result.from_source:
         host.host_key.endorse(digest)

@@ -10,6 +10,7 @@ import select
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Final, TextIO
 
 from bpfpack.spec import strictjson
@@ -18,7 +19,7 @@ from bpfpack.spec.safetext import fit, printable, width
 
 _STYLES: Final = {"error": "31;1", "warning": "33;1", "hint": "36", "good": "32", "dim": "2"}
 #: Lines of a compiler's or verifier's log that are shown unless asked for all.
-_LOG_TAIL: Final = 20
+_LOG_LINES: Final = 20
 #: How long a message waits for room where nothing may be held up.
 _PATIENCE_MS: Final = 50
 
@@ -38,8 +39,9 @@ class Printer:
         self.waits = True
 
     @classmethod
+    @cache
     def standard(cls) -> "Printer":
-        """The printer of this process."""
+        """The one printer of this process: what is said of it holds for errors as well."""
         return cls(sys.stdout, sys.stderr, os.environ)
 
     @property
@@ -80,14 +82,24 @@ class Printer:
         """One line that matters even with ``-q``."""
         self._line(self._err, text, label="warning")
 
+    def warn_lines(self, text: str) -> None:
+        """What a tool of ours warns of, line by line as it wrote it."""
+        first, *more = text.splitlines() or [""]
+        self.warn(first)
+        for line in more:
+            self._line(self._err, f"  {line}")
+
     def error(self, error: BpfpackError) -> None:
         """What failed and why, one line first; then reasons and log; then what to do."""
         self._line(self._err, str(error), label="error")
         if isinstance(error, TrustError):
             for reason in error.reasons:
                 self._line(self._err, f"  - {reason}")
-        if isinstance(error, BuildError | ProgramRejected):
-            self._log(error.log)
+        # A compiler's first error explains the others, a verifier's last line those before.
+        if isinstance(error, BuildError):
+            self._log(error.log, keep_first=True)
+        elif isinstance(error, ProgramRejected):
+            self._log(error.log, keep_first=False)
         if error.hint:
             for line in error.hint.splitlines():
                 self._line(self._err, f"  {line}", "hint")
@@ -141,13 +153,17 @@ class Printer:
             _abandon(self._out)
             raise BpfpackError(f"cannot write the output: {e.strerror}") from e
 
-    def _log(self, log: str) -> None:
+    def _log(self, log: str, *, keep_first: bool) -> None:
         lines = log.splitlines()
-        hidden = 0 if self.verbose else max(len(lines) - _LOG_TAIL, 0)
-        if hidden:
-            self._line(self._err, f"  ... {hidden} lines before; --verbose shows all", "dim")
-        for line in lines[hidden:]:
+        hidden = 0 if self.verbose else max(len(lines) - _LOG_LINES, 0)
+        shown = lines[: len(lines) - hidden] if keep_first else lines[hidden:]
+        cut = f"  ... {hidden} lines {'more' if keep_first else 'before'}; --verbose shows all"
+        if hidden and not keep_first:
+            self._line(self._err, cut, "dim")
+        for line in shown:
             self._line(self._err, f"  {line}")
+        if hidden and keep_first:
+            self._line(self._err, cut, "dim")
 
     def _line(
         self, stream: TextIO, text: str, style: str | None = None, *, label: str | None = None

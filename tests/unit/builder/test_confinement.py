@@ -223,13 +223,6 @@ def test_the_users_paths_stand_in_messages(tmp_path: Path, monkeypatch: pytest.M
     assert "bpfpack-build" not in caught.value.log
 
 
-def test_colours_come_when_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(BuildError) as caught:
-        built(tmp_path, "int a = ;\n", color=True)
-    assert "\x1b[" in caught.value.log
-    assert f"{tmp_path}/test.bpf.c" in caught.value.log
-
-
 def test_warnings_of_the_compiler_are_kept(tmp_path: Path) -> None:
     body = 'SEC("raw_tp/sys_enter") int probe(void *ctx) { int unused; return 0; }\n'
     (warning,) = built(tmp_path, body).warnings

@@ -53,13 +53,16 @@ def build(
         bool, typer.Option("--with-source", help="Carry the source in the package.")
     ] = False,
     quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("-v", "--verbose", help="Show the compiler's whole log.")
+    ] = False,
 ) -> None:
     """Build a package from C or a prebuilt object.
 
     Without -t and -f it is named after itself in the local store. What is built from source
     here may run here without a signature.
     """
-    host = Host.here(quiet=quiet)
+    host = Host.here(quiet=quiet, verbose=verbose)
     names = [Reference.parse(tag) for tag in tags or ()]
     result = build_path(
         path,
@@ -69,11 +72,10 @@ def build(
             vmlinux=_vmlinux(vmlinux),
             cache=host.dirs.cache,
             with_source=source,
-            color=host.printer.progress_on_terminal,
         ),
     )
     for warning in result.warnings:
-        host.printer.warn(warning)
+        host.printer.warn_lines(warning)
     if result.draft:
         host.printer.info("the object says nothing about its outputs; a bpfpack.toml could:")
         for line in result.draft.splitlines():
