@@ -72,8 +72,8 @@ def find_tool(name: str) -> Path:
             filter(None, (shutil.which(f"{name}-{v}", path=path) for v in _VERSIONS)), None
         )
     if found is None:
-        base = re.sub(r"-[0-9]+$", "", name)
-        package = PACKAGES.get(base, base) + name.removeprefix(base)
+        if (package := _package(name)) is None:
+            raise BuildError(f"{name!r} is not a program that is here")
         raise BuildError(f"{name} is not installed").with_hint(
             f"Debian, Ubuntu: apt install {package}"
         )
@@ -81,6 +81,13 @@ def find_tool(name: str) -> Path:
 
 
 _VERSIONS: Final = range(30, 13, -1)
+
+
+def _package(tool: str) -> str | None:
+    """Return Debian's package of a tool, None for what it does not have."""
+    if re.fullmatch(r"clang-[0-9]{1,2}", tool):
+        return tool
+    return PACKAGES.get(tool)
 
 
 def include_directories(target: Architecture) -> tuple[Path, ...]:

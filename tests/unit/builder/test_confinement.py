@@ -244,6 +244,13 @@ def test_a_missing_tool_is_named_with_its_package(
     assert caught.value.hint == f"Debian, Ubuntu: apt install {package}"
 
 
+@pytest.mark.parametrize("name", ["clang -O3", "nosuch", "/opt/clang-77", "bpftool-7", "clang-x"])
+def test_no_package_is_invented(name: str) -> None:
+    with pytest.raises(BuildError, match=f"^{name!r} is not a program that is here$") as caught:
+        toolchain.find_tool(name)
+    assert caught.value.hint is None
+
+
 def test_missing_headers_are_named_with_their_package(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
