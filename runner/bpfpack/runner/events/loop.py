@@ -17,7 +17,7 @@ from typing import Final, Literal, Protocol
 
 from bpfpack.runner.events.batch import Batch, Source
 from bpfpack.runner.events.formatter import Formatter
-from bpfpack.runner.events.sink import Sink
+from bpfpack.runner.events.sink import LONGEST_WAIT, Sink
 from bpfpack.runner.events.stop import StopReason, StopSignals
 from bpfpack.spec.value import valuetype
 
@@ -243,8 +243,8 @@ class Loop:
 
     def _sleep(self, waiting: select.epoll) -> None:
         times = [due for due in (self._deadline, *self._due) if due is not None]
-        left = max(0.0, min(times) - time.monotonic()) if times else None
-        for fd, _ in waiting.poll(left):
+        left = max(0.0, min(times) - time.monotonic()) if times else LONGEST_WAIT
+        for fd, _ in waiting.poll(min(left, LONGEST_WAIT)):
             if fd == self._sink.fd:
                 self._sink.closed = True
 

@@ -21,6 +21,8 @@ from bpfpack.spec.errors import UsageError
 FULL: Final = 64 * 1024
 #: Seconds that output waits at most while events keep coming.
 MAX_AGE: Final = 0.1
+#: Seconds that one wait takes at most: poll(2) counts milliseconds in an int, 24 days of them.
+LONGEST_WAIT: Final = 3600.0
 _PIPE_BUF: Final = select.PIPE_BUF
 
 
@@ -133,8 +135,11 @@ class Sink:
         return newline + 1 if newline >= 0 else end
 
     def _wait(self, deadline: float | None) -> bool:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        ready = dict(self._writable_or_woken.poll(left))
+        ready, left = {}, LONGEST_WAIT
+        while not ready and left > 0:
+            if deadline is not None:
+                left = max(0.0, deadline - time.monotonic())
+            ready = dict(self._writable_or_woken.poll(min(left, LONGEST_WAIT) * 1000))
         # A stop comes before more output: the reader may take a little for ever.
         return self.fd in ready and self._wake_fd not in ready
 

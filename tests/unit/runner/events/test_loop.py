@@ -96,6 +96,19 @@ def test_events_are_shown_and_the_timeout_ends_it(harness: Harness) -> None:
     assert harness.detached == 1
 
 
+def test_the_end_may_be_further_than_one_wait_reaches(harness: Harness) -> None:
+    class Late(Source):
+        asked = 0
+
+        def drain(self, max_records: int) -> Batch | None:
+            self.asked += 1
+            return super().drain(max_records) if self.asked > 1 else None
+
+    source = Late(b"\1")
+    result = harness.run(stream(source), timeout=60 * 86400, max_events=1)
+    assert (result.reason, source.asked) == ("max-events", 2)
+
+
 def test_max_events_is_exact(harness: Harness) -> None:
     source = Source(b"\1", b"\2", b"\3")
     result = harness.run(stream(source), max_events=2)

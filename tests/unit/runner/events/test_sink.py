@@ -78,12 +78,16 @@ def test_much_output_arrives_whole_and_in_order(pipe: tuple[int, int]) -> None:
     assert (bytes(found), sink.dropped) == (data, 0)
 
 
-def test_a_reader_that_stopped_leaves_whole_lines_and_a_count(pipe: tuple[int, int]) -> None:
+@pytest.mark.parametrize("days", [None, 60])
+def test_a_reader_that_stopped_leaves_whole_lines_and_a_count(
+    pipe: tuple[int, int], days: int | None
+) -> None:
+    deadline = None if days is None else time.monotonic() + days * 86400
     woken, wake = os.pipe()
     os.write(wake, b"x")
     sink = Sink(pipe[1], wake_fd=woken)
     sink.write(_lines(50_000))
-    assert not sink.flush()
+    assert not sink.flush(deadline)
     assert not sink.finish(0)
     taken = _waiting(pipe[0])
     sink.drop()
