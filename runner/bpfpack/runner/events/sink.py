@@ -135,7 +135,8 @@ class Sink:
         return newline + 1 if newline >= 0 else end
 
     def _wait(self, deadline: float | None) -> bool:
-        ready, left = {}, LONGEST_WAIT
+        ready: dict[int, int] = {}
+        left = LONGEST_WAIT
         while not ready and left > 0:
             if deadline is not None:
                 left = max(0.0, deadline - time.monotonic())
