@@ -303,7 +303,7 @@ def _bundle(vector: Vector) -> Any:
 
 
 def _metadata(vector: Vector) -> Any:
-    diagnosis = Diagnosis(release=Release.parse(vector.bytes))
+    diagnosis = Diagnosis(subject="x.o", release=Release.parse(vector.bytes))
     return make_metadata(
         object_of(vector.data["object"]), diagnosis, name="unnamed"
     ).config.to_dict()

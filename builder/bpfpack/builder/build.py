@@ -74,6 +74,18 @@ class _Project:
         text = str(self.directory)
         return "" if text == "." else f"{text.rstrip('/')}/"
 
+    @property
+    def subject(self) -> str:
+        """What is built: the one file, or else the directory."""
+        if self.object_ is not None:
+            return str(self.object_)
+        only = len(self.sources) == 1
+        return f"{self.shown}{self.sources[0]}" if only else str(self.directory)
+
+    def diagnosis(self, release: Release, places: Sequence[Places] = ()) -> Diagnosis:
+        """Return what is known of where the project's words are said."""
+        return Diagnosis(subject=self.subject, shown=self.shown, release=release, places=places)
+
 
 def build(path: Path, options: BuildOptions | None = None) -> BuildResult:
     """Build a directory, one ``.bpf.c`` or one object that exists already.
@@ -130,7 +142,7 @@ def _release(project: _Project) -> Release:
         return Release.parse(data)
     except SpecError as e:
         told = Release(text=data.decode(errors="replace"))
-        raise Diagnosis(shown=project.shown, release=told).toml_error(e) from e
+        raise project.diagnosis(told).toml_error(e) from e
 
 
 def _from_object(
@@ -141,7 +153,7 @@ def _from_object(
         spec = ObjectSpec.from_bytes(data)
     except SpecError as e:
         raise _in_file(path, e) from e
-    diagnosis = Diagnosis(shown=project.shown, release=release)
+    diagnosis = project.diagnosis(release)
     metadata = make_metadata(spec, diagnosis, name=project.name)
     return BuildResult(
         package=_package(project, release, metadata.config, data, options),
@@ -164,9 +176,7 @@ def _from_source(project: _Project, release: Release, options: BuildOptions) -> 
         flags = check_flags(release.flags)
     except UsageError as e:
         cause = SpecError(str(e)).with_hint(e.hint or "")
-        raise Diagnosis(shown=project.shown, release=release).error(
-            cause, told=("build", "flags")
-        ) from e
+        raise project.diagnosis(release).error(cause, told=("build", "flags")) from e
     target = architecture(options.arch)
     files = source_files(project.directory, deep=project.whole, also=_include_paths(flags))
     with workspace(project.directory, files) as place:
@@ -179,9 +189,9 @@ def _from_source(project: _Project, release: Release, options: BuildOptions) -> 
             epoch=_epoch(options),
         )
         data = compiler.build(project.sources)
-        spec = ObjectSpec.from_bytes(data)
         places = _places(compiler, project, place)
-        diagnosis = Diagnosis(shown=project.shown, release=release, places=places)
+        diagnosis = project.diagnosis(release, places)
+        spec = _compiled(data, diagnosis)
         metadata = make_metadata(spec, diagnosis, name=project.name, architecture_=target.name)
         lost = _lost_tags(spec, places, project.shown)
     return BuildResult(
@@ -190,6 +200,15 @@ def _from_source(project: _Project, release: Release, options: BuildOptions) -> 
         from_source=True,
         warnings=(*compiler.warnings, *lost, *metadata.warnings),
     )
+
+
+def _compiled(data: bytes, diagnosis: Diagnosis) -> ObjectSpec:
+    """Return what an object is that was made here: what is wrong with it is so in the source."""
+    try:
+        return ObjectSpec.from_bytes(data)
+    except SpecError as e:
+        # Mostly a section or a function, by the name that the source gives it.
+        raise diagnosis.error(e, name=e.path[-1] if e.path else "") from e
 
 
 def _include_paths(flags: Sequence[str]) -> tuple[Path, ...]:

@@ -9,7 +9,8 @@ from bpfpack.builder import sandbox
 from bpfpack.builder.project import Workspace
 from bpfpack.builder.sandbox import Finished
 from bpfpack.builder.toolchain import Architecture, find_tool, include_directories
-from bpfpack.spec.errors import BuildError
+from bpfpack.spec.elf import Elf
+from bpfpack.spec.errors import BuildError, SpecError
 from bpfpack.spec.value import field, valuetype
 
 #: Before the project's own flags, so that those win.
@@ -36,7 +37,9 @@ class Compiler:
     def build(self, sources: Sequence[Path]) -> bytes:
         """Return the object of all ``sources``, relative paths; raises BuildError."""
         objects = [self._compile(source) for source in sources]
-        return self._strip(objects[0] if len(objects) == 1 else self._link(objects))
+        if len(objects) == 1:
+            return self._strip(objects[0])
+        return self._strip(self._link(dict(zip(sources, objects, strict=True))))
 
     def preprocess(self, source: Path) -> str:
         """Return a source after the preprocessor, with its line markers."""
@@ -76,22 +79,41 @@ class Compiler:
             if not flag.startswith("-g")
         )
 
-    def _link(self, objects: Sequence[bytes]) -> bytes:
+    def _link(self, objects: Mapping[Path, bytes]) -> bytes:
         """Link objects statically, maps and globals of one name becoming one."""
-        names = [self._written(f"{i}.o", data) for i, data in enumerate(objects)]
+        self._check_licenses(objects)
+        written = {self._written(f"{i}.o", data): s for i, (s, data) in enumerate(objects.items())}
         # bpftool writes to a path: that of a file in memory, so that nobody can change it.
         linked = os.memfd_create("linked")
         try:
             target = f"/proc/self/fd/{linked}"
-            command = [str(find_tool("bpftool")), "gen", "object", target, *names]
+            command = [str(find_tool("bpftool")), "gen", "object", target, *written]
             finished = self._run(command, files=(linked,))
             if finished.code:
-                raise BuildError(
-                    "the sources do not link", log=self.workspace.in_users_words(finished.messages)
-                )
+                messages = finished.messages
+                for path, source in written.items():
+                    messages = messages.replace(path, f"{self.workspace.shown}{source}")
+                raise BuildError("the sources do not link", log=messages)
             return os.pread(linked, os.fstat(linked).st_size, 0)
         finally:
             os.close(linked)
+
+    def _check_licenses(self, objects: Mapping[Path, bytes]) -> None:
+        """Refuse what no linker takes: it would not say which sources differ."""
+        shown = self.workspace.shown
+        said: dict[str, Path] = {}
+        for source, data in objects.items():
+            try:
+                section = Elf.parse(data).section("license")
+            except SpecError as e:
+                raise BuildError(f"{shown}{source}: {e}") from e
+            if section is not None:
+                said[section.data.split(b"\0", 1)[0].decode(errors="replace")] = source
+        if len(said) > 1:
+            (one, first), (other, second), *_ = said.items()
+            raise BuildError(
+                f"{shown}{second}: licence {other!r}, but {one!r} in {shown}{first}"
+            ).with_hint("an object has one licence: say the same in all sources")
 
     def _strip(self, data: bytes) -> bytes:
         """Drop DWARF, keep .BTF and .BTF.ext."""

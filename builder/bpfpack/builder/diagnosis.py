@@ -11,8 +11,12 @@ from bpfpack.spec.value import field, valuetype
 
 @valuetype
 class Diagnosis:
-    """What is known of where things are said; ``shown`` leads to the project, "x/" or ""."""
+    """What is known of where things are said.
 
+    ``subject`` is what is built, ``shown`` leads to the project: "x/", or "".
+    """
+
+    subject: str
     shown: str = ""
     release: Release = field(default_factory=Release)
     places: Sequence[Places] = ()
@@ -33,7 +37,7 @@ class Diagnosis:
         path = (*told, *cause.path)
         where = self._toml(path) or self._source(cause, name, tags) or self._toml(told)
         message = str(SpecError(cause.reason, path=path))
-        error = BuildError(f"{where}: {message}" if where else message)
+        error = BuildError(f"{where or self.subject}: {message}")
         error.hint = cause.hint
         return error
 

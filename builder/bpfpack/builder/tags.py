@@ -151,8 +151,10 @@ class _Reader:
         name = said.pop("name", map_name)
         if kind == "events":
             name_of = type_name(self._btf, carried)
-            if isinstance(resolve(self._btf, carried)[1], Fwd):
-                raise TagError("the type is declared and not defined", tag=tag)
+            if isinstance(declared := resolve(self._btf, carried)[1], Fwd):
+                word = "union" if declared.union else "struct"
+                reason = f"{word} {declared.name} is declared and not defined"
+                raise TagError(reason, tag=tag)
             if name_of is None:
                 raise TagError("the type has no name", tag=tag)
             said["types"] = {name_of: when}

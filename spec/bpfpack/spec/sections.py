@@ -76,7 +76,7 @@ def parse_section(name: str) -> ProgramKind:
     """Return what kind of program the section called ``name`` holds.
 
     A leading ``?`` means that the program is not loaded by itself.
-    Raises SpecError, naming the nearest known section, for an unknown one.
+    Raises SpecError, naming a known section that is near, for an unknown one.
 
     >>> parse_section("tp/syscalls/sys_enter_openat").target
     'syscalls/sys_enter_openat'
@@ -91,7 +91,8 @@ def parse_section(name: str) -> ProgramKind:
     word, target = _split(written)
     entry = _ENTRIES.get(word)
     if entry is None:
-        raise SpecError(f"unknown program section, nearest {_nearest(written)!r}", path=(name,))
+        near = "".join(f", nearest {known!r}" for known in _nearest(written))
+        raise SpecError(f"unknown program section{near}", path=(name,))
     if target is not None:
         fault = entry.check(target) if entry.check else f"{word!r} takes no target"
         if fault:
@@ -119,13 +120,14 @@ def _split(written: str) -> tuple[str, str | None]:
     return written, None
 
 
-def _nearest(written: str) -> str:
+def _nearest(written: str) -> list[str]:
+    """Return the section that was meant, or none that could have been."""
     # Imported here: it costs 2 ms, and most starts know all their sections.
     from difflib import get_close_matches
 
     short = written[:64]
     whole = get_close_matches(short, _ENTRIES, n=1, cutoff=0.7)
-    return (whole or get_close_matches(short.split("/")[0], _ENTRIES, n=1, cutoff=0))[0]
+    return whole or get_close_matches(short.split("/")[0], _ENTRIES, n=1, cutoff=0.6)
 
 
 def _is_name(text: str) -> bool:

@@ -91,7 +91,7 @@ _said = st.builds(
 
 
 def _metadata(data: bytes, said: Said) -> Config | None:
-    diagnosis = Diagnosis(release=Release(said=said))
+    diagnosis = Diagnosis(subject="x.o", release=Release(said=said))
     try:
         return make_metadata(ObjectSpec.from_bytes(data), diagnosis, name="x").config
     except (BuildError, SpecError):

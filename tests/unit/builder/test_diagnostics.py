@@ -188,10 +188,41 @@ def test_toml_in_another_encoding(tmp_path: Path) -> None:
 
 def test_an_object_without_licence(tmp_path: Path) -> None:
     write_project(tmp_path, {"x.bpf.c": PRELUDE + PROGRAM})
-    with pytest.raises(BuildError, match=r"^the object has no licence") as caught:
+    with pytest.raises(BuildError, match=f"^{tmp_path}/x.bpf.c has no licence") as caught:
         build(tmp_path)
     assert caught.value.hint is not None
     assert 'SEC("license")' in caught.value.hint
+    write_project(tmp_path, {"y.bpf.c": PRELUDE + PROGRAM.replace("probe", "other")})
+    with pytest.raises(BuildError, match=f"^{tmp_path} has no licence"):
+        build(tmp_path)
+
+
+def test_sources_with_two_licences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, text in (("a", LICENSE), ("b", LICENSE.replace("GPL", "Dual BSD/GPL"))):
+        source = PRELUDE + PROGRAM.replace("probe", name) + text
+        write_project(tmp_path / "x", {f"{name}.bpf.c": source})
+    with pytest.raises(BuildError) as caught:
+        build(Path("x"))
+    assert str(caught.value) == "x/b.bpf.c: licence 'Dual BSD/GPL', but 'GPL' in x/a.bpf.c"
+
+
+def test_sources_that_do_not_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        write_project(tmp_path / "x", {f"{name}.bpf.c": PRELUDE + PROGRAM + LICENSE})
+    with pytest.raises(BuildError, match=r"^the sources do not link$") as caught:
+        build(Path("x"))
+    assert "(probe) definition in 'x/b.bpf.c'" in caught.value.log
+    assert "bpfpack-build" not in caught.value.log
+
+
+def test_a_section_that_no_kernel_knows(tmp_path: Path) -> None:
+    for section, near in (("bogus/x", ""), ("kprob/x", ", nearest 'kprobe'")):
+        body = f'SEC("{section}") int probe(void *ctx) {{ return 0; }}\n'
+        place = f"{tmp_path}/test.bpf.c:{line_in(body, 'SEC')}"
+        error = fails(tmp_path, body)
+        assert str(error) == f"{place}: unknown program section{near} in '{section}'"
 
 
 def test_a_type_that_cannot_be_shown(tmp_path: Path) -> None:
@@ -203,7 +234,7 @@ def test_an_event_type_that_is_only_declared(tmp_path: Path) -> None:
     body = "struct event;\n" + RING + OUTPUT + PROGRAM
     error = fails(tmp_path, body)
     at = line_in(body, "BPFPACK_OUTPUT")
-    assert str(error) == f"{tmp_path}/test.bpf.c:{at}: the type is declared and not defined"
+    assert str(error) == f"{tmp_path}/test.bpf.c:{at}: struct event is declared and not defined"
 
 
 def test_two_sources_that_describe_a_member_differently(tmp_path: Path) -> None:

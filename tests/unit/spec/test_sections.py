@@ -111,6 +111,13 @@ def test_names_the_nearest(section: str, nearest: str) -> None:
     assert error.value.path == (section,)
 
 
+@pytest.mark.parametrize("section", ["bogus/x", "", "/", "x" * 10000, "nothing"])
+def test_names_none_that_is_far(section: str) -> None:
+    with pytest.raises(SpecError) as error:
+        parse_section(section)
+    assert error.value.reason == "unknown program section"
+
+
 @pytest.mark.parametrize("section", ["", "?", "??xdp", "/", "x" * 10000, "kprobes/x", " xdp"])
 def test_refuses_other_names(section: str) -> None:
     with pytest.raises(SpecError, match="unknown program section"):
