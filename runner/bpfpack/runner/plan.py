@@ -21,16 +21,33 @@ _RINGS: Final = (MAP_TYPES.index("ringbuf"), MAP_TYPES.index("user_ringbuf"))
 # uname(2) says x86_64 where images say amd64.
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _MOST_ENTRIES: Final = 2**31
+# The ``map_alloc_check`` or ``map_alloc`` of each (kernel/bpf) refuses ``max_entries`` 0.
+_NEVER_EMPTY: Final = (
+    *("hash", "array", "prog_array", "percpu_hash", "percpu_array", "stack_trace"),
+    *("cgroup_array", "lru_hash", "lru_percpu_hash", "lpm_trie", "array_of_maps"),
+    *("hash_of_maps", "queue", "stack", "ringbuf", "bloom_filter", "user_ringbuf"),
+)
 
 
 @valuetype
 class PlannedProgram:
-    """A program and what becomes of it; ``skipped`` says why it is not loaded."""
+    """A program and what becomes of it.
+
+    ``skipped`` says why it is not loaded, ``doubt`` why it may turn out that it cannot be.
+    """
 
     name: str
     section: str
     kind: ProgramKind
     skipped: str | None = None
+    doubt: str | None = None
+
+    @property
+    def fate(self) -> str:
+        """What becomes of it, for people."""
+        if self.skipped is not None:
+            return f"skip: {self.skipped}"
+        return "load" if self.doubt is None else f"not known: {self.doubt}"
 
 
 @valuetype
@@ -77,8 +94,7 @@ class Plan:
         """The plan as text, for `run --dry-run`."""
         yield f"package {self.package}"
         for p in self.programs:
-            fate = "load" if p.skipped is None else f"skip: {p.skipped}"
-            yield f"program {p.name} ({p.section}): {fate}"
+            yield f"program {p.name} ({p.section}): {p.fate}"
         for name, size in sorted(self.map_sizes.items()):
             yield f"map {name}: {size} entries"
         for write in self.globals:
@@ -105,7 +121,9 @@ def plan(
     """
     _check_host(spec, config, kernel)
     programs = _programs(spec, config, kernel)
-    if programs and all(p.skipped is not None for p in programs):
+    if not programs:
+        raise Unsupported(config.name, "its object has no program, so nothing can be loaded")
+    if all(p.skipped is not None for p in programs):
         raise Unsupported(config.name, f"no program can run: {programs[0].skipped}")
     return Plan(
         package=config.name,
@@ -150,9 +168,11 @@ def _check_feature(feature: str, kernel: Kernel) -> None:
 
 def _programs(spec: ObjectSpec, config: Config, kernel: Kernel) -> tuple[PlannedProgram, ...]:
     said = {p.name: p for p in config.programs}
-    faults = {p.name: _fault(p, said.get(p.name), kernel) for p in spec.programs}
+    found = {p.name: _fault(p, said.get(p.name), kernel) for p in spec.programs}
+    doubts = {name: fault.why for name, fault in found.items() if fault and not fault.sure}
+    faults = {name: None if name in doubts else fault for name, fault in found.items()}
     winners = _winners(spec, said, faults)
-    found = []
+    planned = []
     for program in spec.programs:
         about, fault = said.get(program.name), faults[program.name]
         group = about.alternative if about else None
@@ -163,12 +183,16 @@ def _programs(spec: ObjectSpec, config: Config, kernel: Kernel) -> tuple[Planned
             reason = fault.why
         elif fault is not None and not (about and about.optional):
             raise fault.error(program.name)
-        found.append(
+        planned.append(
             PlannedProgram(
-                name=program.name, section=program.section, kind=program.kind, skipped=reason
+                name=program.name,
+                section=program.section,
+                kind=program.kind,
+                skipped=reason,
+                doubt=doubts.get(program.name) if reason is None else None,
             )
         )
-    return tuple(found)
+    return tuple(planned)
 
 
 def _fault(program: ProgramSpec, about: Program | None, kernel: Kernel) -> Fault | None:
@@ -209,6 +233,10 @@ def _map_sizes(spec: ObjectSpec, kernel: Kernel, asked: Mapping[str, int]) -> di
     sizes = {}
     for name, found in maps.items():
         size = _size(found, asked.get(name, found.max_entries), kernel.page_size)
+        if not size and found.type_name in _NEVER_EMPTY:
+            raise Unsupported(f"map {name}", f"no kernel makes a {found.type_name} of size 0")
+        if size > _MOST_ENTRIES and found.type in _RINGS:
+            raise Unsupported(f"map {name}", f"no kernel makes a ring of {size} bytes")
         if size != found.max_entries:
             sizes[name] = size
     return sizes
@@ -251,4 +279,6 @@ def _program_dict(program: PlannedProgram) -> dict[str, Any]:
     told: dict[str, Any] = {"name": program.name, "section": program.section}
     if program.skipped is not None:
         told["skipped"] = program.skipped
+    if program.doubt is not None:
+        told["doubt"] = program.doubt
     return told

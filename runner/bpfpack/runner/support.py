@@ -16,13 +16,15 @@ _KPROBES: Final = ("kprobe", "kretprobe", "ksyscall", "kretsyscall")
 class Fault:
     """Why a program cannot run: what is missing, why, and what would do instead.
 
-    ``wanted`` is False where not loading it is no loss.
+    ``wanted`` is False where not loading it is no loss, ``sure`` where the kernel could not
+    be asked, so that only trying will tell.
     """
 
     feature: str
     why: str
     hint: str | None = None
     wanted: bool = True
+    sure: bool = True
 
     def __str__(self) -> str:
         return f"{self.feature}: {self.why}"
@@ -34,7 +36,7 @@ class Fault:
 
 
 def why_not(kind: ProgramKind, kernel: Kernel) -> Fault | None:
-    """Return what keeps programs of that kind from running, None when nothing is known to."""
+    """Return what keeps, or may keep, programs of that kind from running; None for nothing."""
     if kind.type not in SUPPORTED:
         return _unsupported(kind, kernel)
     if kind.target is None:
@@ -48,7 +50,19 @@ def why_not(kind: ProgramKind, kernel: Kernel) -> Fault | None:
         if kind.type == "tp_btf" and kernel.has_btf() is Answer.NO:
             return no_btf(kind.type)
         answer = kernel.has_raw_tracepoint(kind.target)
+    if answer is Answer.UNKNOWN:
+        return _doubt(kind, kernel)
     return unknown_tracepoint(kind, kernel) if answer is Answer.NO else None
+
+
+def _doubt(kind: ProgramKind, kernel: Kernel) -> Fault:
+    if kind.type == "tracepoint":
+        why = "tracefs cannot be read here"
+    elif kernel.has_btf() is Answer.YES:
+        why = "its tracepoint may be one of a module, which the kernel's BTF does not list"
+    else:
+        why = "the kernel's BTF cannot be read here"
+    return Fault(feature=kind.type, why=why, sure=False)
 
 
 def _type_missing(kind: ProgramKind, kernel: Kernel) -> Fault | None:

@@ -149,6 +149,37 @@ def test_what_the_kernel_cannot_say_is_tried() -> None:
     kernel = RecordedKernel(tracepoints=None, raw=None, btf=Answer.UNKNOWN)
     made = plan(_spec("tp/a/b", "raw_tp/c", "tp_btf/d"), _config(), kernel)
     assert set(_fates(made).values()) == {None}
+    assert [line for line in made.lines() if line.startswith("program ")] == [
+        "program p0 (tp/a/b): not known: tracefs cannot be read here",
+        "program p1 (raw_tp/c): not known: the kernel's BTF cannot be read here",
+        "program p2 (tp_btf/d): not known: the kernel's BTF cannot be read here",
+    ]
+    assert [p.get("doubt") is None for p in made.to_dict()["programs"]] == [False] * 3
+
+
+def test_a_tracepoint_of_a_module_is_not_known() -> None:
+    made = plan(_spec("raw_tp/c"), _config(), RecordedKernel(raw=None))
+    assert made.programs[0].doubt and "module" in made.programs[0].doubt
+
+
+def test_an_object_without_programs_is_refused() -> None:
+    with pytest.raises(Unsupported, match=r"^tool: its object has no program"):
+        plan(_spec(), _config(), RecordedKernel())
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"), [("ringbuf", 0), ("hash", 0), ("array", 0), ("ringbuf", 2**31 + 1)]
+)
+def test_a_map_that_no_kernel_makes_is_refused(kind: str, size: int) -> None:
+    found = replace(_ring(size), type=MAP_TYPES.index(kind), type_name=kind)
+    with pytest.raises(Unsupported, match=r"^map ring: no kernel makes a"):
+        plan(_spec(OPENAT, maps=(found,)), _config(), RecordedKernel())
+
+
+def test_a_size_that_is_left_to_libbpf_is_not_ours_to_refuse() -> None:
+    for kind in ("perf_event_array", "task_storage"):
+        found = replace(_ring(0), type=MAP_TYPES.index(kind), type_name=kind)
+        assert plan(_spec(OPENAT, maps=(found,)), _config(), RecordedKernel()).map_sizes == {}
 
 
 def test_tp_btf_needs_btf() -> None:
