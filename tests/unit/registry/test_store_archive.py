@@ -366,6 +366,19 @@ def test_members_are_counted() -> None:
         opened(data)
 
 
+@pytest.mark.parametrize("size", [1, 511, 512, 5000])
+def test_a_file_of_another_kind_is_named(size: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"# A README\n" * 500)
+    os.truncate(path, size)
+    with pytest.raises(SpecError, match=f"^{path}: neither an OCI archive "):
+        Layout.open(path)
+    path.write_bytes(b"\x7fELF" + bytes(size))
+    with pytest.raises(SpecError, match=f"^{path}: an ELF file, not an OCI archive$") as caught:
+        Layout.open(path)
+    assert caught.value.hint and ".o" in caught.value.hint
+
+
 def test_a_sum_that_does_not_fit_is_a_damaged_archive() -> None:
     data = bytearray(tar_of(layout_members()))
     data[0] ^= 1

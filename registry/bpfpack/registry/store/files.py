@@ -23,6 +23,7 @@ _MAGIC: Final = {
     b"PK\x03\x04": "zip",
 }
 _GZIP: Final = b"\x1f\x8b"
+_ELF: Final = b"\x7fELF"
 _LONGEST_MAGIC: Final = 5
 _OPEN: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW
 
@@ -258,6 +259,11 @@ def _refuse_other(head: bytes) -> None:
             raise SpecError(f"an archive in {name}, which is not read").with_hint(
                 "unpack it first; plain tar and gzip are read"
             )
+    if head.startswith(_ELF):
+        raise SpecError("an ELF file, not an OCI archive").with_hint(
+            "`bpfpack build` makes a package of a BPF object; `bpfpack run` takes one as it is"
+            " when its name ends in .o"
+        )
 
 
 def write_all(out: IO[bytes], data: bytes) -> None:

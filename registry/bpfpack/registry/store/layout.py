@@ -6,7 +6,7 @@ listed by ``index.json``; a signature or other referrer is an entry without a na
 
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -88,7 +88,10 @@ class Layout:
         """Open a directory or an archive; raises SpecError, StoreError."""
         with mapped(str(path)):
             directory = stat.S_ISDIR(path.stat().st_mode)
-        files: Files = DirectoryFiles(path) if directory else tar_from_path(path)
+        if directory:
+            return cls(DirectoryFiles(path), str(path))
+        with _named(str(path)):
+            files = tar_from_path(path)
         return cls(files, str(path))
 
     @property
@@ -99,7 +102,9 @@ class Layout:
     @classmethod
     def from_stream(cls, stream: Readable, what: str) -> "Layout":
         """Read an archive from a pipe or a download; raises SpecError, StoreError."""
-        return cls(tar_from_stream(stream), what)
+        with _named(what):
+            files = tar_from_stream(stream)
+        return cls(files, what)
 
     def close(self) -> None:
         """Close the files."""
@@ -235,3 +240,14 @@ class LayoutRepository:
 
 def _blob(digest: Digest) -> str:
     return f"blobs/{digest.algorithm}/{digest.encoded}"
+
+
+@contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Let what is wrong with an archive begin with its name."""
+    try:
+        yield
+    except SpecError as e:
+        named = type(e)(f"{what}: {e.reason}", path=e.path)
+        named.hint = e.hint
+        raise named from e

@@ -66,7 +66,7 @@ class _Reader:
         return self._found
 
     def _member(self, block: bytes) -> None:
-        _check_sum(block)
+        _check_header(block, first=self._headers == 1)
         kind = block[156:157]
         extension = kind in (_PAX, _PAX_GLOBAL, _LONG_NAME)
         stated = None if extension else self._size
@@ -113,11 +113,14 @@ class _Reader:
             self._size = int(text)
 
 
-def _check_sum(block: bytes) -> None:
+def _check_header(block: bytes, *, first: bool) -> None:
+    """Raise SpecError for a header that does not hold; a ``first`` may be none at all."""
+    if first and block[257:262] != b"ustar" and not _OCTAL.fullmatch(block[148:156]):
+        raise SpecError("neither an OCI archive (tar) nor one in gzip")
     if len(block) < BLOCK:
         raise SpecError("the archive is truncated")
     if _number(block[148:156]) != sum(block) - sum(block[148:156]) + 8 * 0x20:
-        raise SpecError("not a tar archive, or a damaged one: wrong checksum")
+        raise SpecError("the archive is damaged: a header has a wrong checksum")
 
 
 def _number(field: bytes) -> int:
