@@ -16,7 +16,7 @@ from bpfpack.builder.draft import toml_draft
 from bpfpack.builder.flags import check_flags
 from bpfpack.builder.metadata import make_metadata
 from bpfpack.builder.places import Places
-from bpfpack.builder.project import Workspace, source_files, workspace
+from bpfpack.builder.project import Workspace, package_name, source_files, workspace
 from bpfpack.builder.release import FILE_NAME, Release
 from bpfpack.builder.sourcetar import source_archive
 from bpfpack.builder.tags import PREFIX
@@ -109,7 +109,7 @@ def build(path: Path, options: BuildOptions | None = None) -> BuildResult:
 def _project(path: Path) -> _Project:
     if path.is_dir():
         sources = tuple(sorted(p.relative_to(path) for p in path.glob(f"*{SOURCE_SUFFIX}")))
-        name = _package_name(path.resolve().name)
+        name = package_name(path.resolve().name)
         if sources:
             return _Project(directory=path, name=name, sources=sources, whole=True)
         objects = sorted(path.glob("*.o"))
@@ -118,19 +118,10 @@ def _project(path: Path) -> _Project:
         raise UsageError(f"{path}: no *{SOURCE_SUFFIX} in it, nor one *.o")
     if not path.is_file():
         raise UsageError(f"{path}: no such file or directory")
-    name = _package_name(path.name.removesuffix(".c").removesuffix(".o").removesuffix(".bpf"))
+    name = package_name(path.name.removesuffix(".c").removesuffix(".o").removesuffix(".bpf"))
     if path.name.endswith(".c"):
         return _Project(directory=path.parent, name=name, sources=(Path(path.name),))
     return _Project(directory=path.parent, name=name, object_=path)
-
-
-def _package_name(text: str) -> str:
-    """Return what a package of a file or directory of that name is called.
-
-    >>> _package_name("My Tool")
-    'my-tool'
-    """
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "package"
 
 
 def _release(project: _Project) -> Release:

@@ -1,11 +1,13 @@
 """`bpfpack init`: a directory that builds and runs at once."""
 
+import shlex
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
+from bpfpack.builder.project import package_name
 from bpfpack.spec.config import check_name
-from bpfpack.spec.errors import BuildError, UsageError
+from bpfpack.spec.errors import BuildError, SpecError, UsageError
 
 _PROGRAM = "program.bpf.c"
 
@@ -22,10 +24,10 @@ def templates() -> tuple[str, ...]:
 def init(name: str, *, template: str = "tracepoint", directory: Path = Path()) -> Path:
     """Make ``directory/name`` from a template and return its path.
 
-    Raises SpecError for a name no package can have, UsageError for an unknown template or
-    when something is there already, BuildError when it cannot be written.
+    Raises UsageError for a name no package can have, for an unknown template and when
+    something is there already, BuildError when it cannot be written.
     """
-    check_name(name)
+    _check_name(name)
     if template not in templates():
         raise UsageError(f"no template {template!r}").with_hint(f"one of {', '.join(templates())}")
     made = directory / name
@@ -40,6 +42,18 @@ def init(name: str, *, template: str = "tracepoint", directory: Path = Path()) -
     except OSError as e:
         raise BuildError(f"{made}: {e.strerror}") from e
     return made
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_name(name)
+    except SpecError as e:
+        place, slash, last = name.rstrip("/").rpartition("/")
+        near = package_name(last) if last.strip("._-") else "NAME"
+        hint = f"`cd {shlex.quote(place or '/')}` first: " if slash else ""
+        raise UsageError(f"{name!r} is {e.reason}").with_hint(
+            f"{hint}`bpfpack init {near}` makes a new directory {near}"
+        ) from e
 
 
 def _root() -> Traversable:

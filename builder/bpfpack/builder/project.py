@@ -1,6 +1,7 @@
 """A project's sources, copied to where a compiler without privileges can read them."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.value import valuetype
 
 _SOURCE_SUFFIXES: Final = (".c", ".h", ".inc", ".def")
+_NAME_LENGTH: Final = 128  # see `spec.config.check_name`
 
 
 @valuetype
@@ -46,6 +48,16 @@ class Workspace:
     def in_users_words(self, messages: str) -> str:
         """Return a tool's messages with the user's paths in place of the copy's."""
         return messages.replace(f"{self.source}/", self.shown).replace(f"{self.include}/", "")
+
+
+def package_name(text: str) -> str:
+    """Return what a package of a file or directory of that name is called.
+
+    >>> package_name("My Tool")
+    'my-tool'
+    """
+    plain = re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")
+    return plain[:_NAME_LENGTH] or "package"
 
 
 def source_files(project: Path, *, deep: bool, also: Sequence[Path] = ()) -> tuple[Path, ...]:

@@ -197,6 +197,14 @@ def test_an_object_without_licence(tmp_path: Path) -> None:
         build(tmp_path)
 
 
+def test_an_object_without_programs(tmp_path: Path) -> None:
+    write_project(tmp_path, {"x.bpf.c": PRELUDE + LICENSE})
+    with pytest.raises(BuildError, match=f"^{tmp_path}/x.bpf.c has no program") as caught:
+        build(tmp_path)
+    assert caught.value.hint is not None
+    assert 'SEC("' in caught.value.hint
+
+
 def test_sources_with_two_licences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name, text in (("a", LICENSE), ("b", LICENSE.replace("GPL", "Dual BSD/GPL"))):
@@ -291,6 +299,10 @@ def test_paths_that_no_file_system_takes(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=f"{long}: File name too long$"):
         built(tmp_path, PROGRAM, toml=f'readme = "{long}"\n')
     assert "leaves the project" in str(fails(tmp_path, PROGRAM, 'readme = "a\\u0000b"\n'))
+
+
+def test_a_directory_whose_name_is_too_long_for_a_package(tmp_path: Path) -> None:
+    assert built(tmp_path / ("a" * 200), PROGRAM).config.name == "a" * 128
 
 
 def test_an_architecture_whose_types_are_not_here(tmp_path: Path) -> None:

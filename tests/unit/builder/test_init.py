@@ -7,7 +7,7 @@ import pytest
 from bpfpack.builder.build import build
 from bpfpack.builder.init import init, templates
 from bpfpack.spec import mediatypes
-from bpfpack.spec.errors import BuildError, SpecError, UsageError
+from bpfpack.spec.errors import BuildError, UsageError
 
 
 @pytest.mark.parametrize("template", templates())
@@ -31,10 +31,25 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     assert not list((tmp_path / "mine").iterdir())
 
 
-@pytest.mark.parametrize("name", ["", "../x", "/x", "A", ".hidden", "a b"])
-def test_a_name_that_no_package_has(name: str, tmp_path: Path) -> None:
-    with pytest.raises(SpecError):
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("", "`bpfpack init NAME` makes a new directory NAME"),
+        (".", "`bpfpack init NAME` makes a new directory NAME"),
+        ("..", "`bpfpack init NAME` makes a new directory NAME"),
+        (".hidden", "`bpfpack init hidden` makes a new directory hidden"),
+        ("Bad Name", "`bpfpack init bad-name` makes a new directory bad-name"),
+        ("a b/c", "`cd 'a b'` first: `bpfpack init c` makes a new directory c"),
+        ("../x", "`cd ..` first: `bpfpack init x` makes a new directory x"),
+        ("/x", "`cd /` first: `bpfpack init x` makes a new directory x"),
+        ("x" * 200, f"`bpfpack init {'x' * 128}` makes a new directory {'x' * 128}"),
+    ],
+)
+def test_a_name_that_no_package_has(name: str, hint: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
         init(name, directory=tmp_path)
+    assert str(caught.value) == f"{name!r} is not a package name: a-z, 0-9, '.', '_' and '-'"
+    assert caught.value.hint == hint
     assert not list(tmp_path.iterdir())
 
 

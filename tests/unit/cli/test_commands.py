@@ -2,14 +2,18 @@
 
 import base64
 import json
+import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bpfpack.cli.commands.init import as_root
 from tests.kit import bell
-from tests.kit.cli import PASSWORD, Host
+from tests.kit.cli import PASSWORD, PROGRAM, Host
 from tests.kit.hostile import Reply, listener
 from tests.kit.servers import RunningRegistry, bpfpack_registry, docker_registry
 from tests.kit.tokenserver import token_server
@@ -132,6 +136,23 @@ class TestStart:
         fresh.run("init", "tool", "--template", template)
         fresh.run("build", "-q", "-t", "tool:1", "tool")
         fresh.run("init", "tool", code=2)
+
+    @pytest.mark.parametrize("path", [f"{PROGRAM.parent}:/usr/bin:/bin", "/usr/bin:/bin"])
+    def test_what_init_says_to_try_works(
+        self, path: str, fresh: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also where sudo looks only in the system's places."""
+        monkeypatch.setenv("PATH", path)
+        monkeypatch.setattr(sys, "argv", [str(PROGRAM)])
+        monkeypatch.setattr(os, "geteuid", lambda: 1000)
+        call = as_root()
+        assert call.startswith("sudo ")
+        script = f'sudo() {{ command -v "$1"; }}; {call} run ./tool'
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+        assert Path(done.stdout.strip()) == PROGRAM
+        told = fresh.run("init", "tool").stderr.splitlines()
+        assert told[0] == "try it:"
+        assert told[1].endswith(" run ./tool")
 
     def test_gen_vmlinux(self, fresh: Host) -> None:
         header = fresh.run("gen", "vmlinux").stdout
