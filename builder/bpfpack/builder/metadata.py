@@ -42,7 +42,7 @@ def make_metadata(
             f"{diagnosis.subject} has no licence, without which no kernel loads it"
         ).with_hint('add to the source: char LICENSE[] SEC("license") = "GPL";')
     if not spec.programs:
-        raise BuildError("the object has no program, so nothing can be loaded").with_hint(
+        raise BuildError(f"{diagnosis.subject} has no program, so nothing can be loaded").with_hint(
             'add one to the source: SEC("raw_tp/sys_enter") int on_call(void *ctx) { return 0; }'
         )
     try:
