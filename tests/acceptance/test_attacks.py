@@ -288,6 +288,35 @@ class TestLeftovers:
         told = requests.get(f"{base}/blobs/{layer['digest']}", timeout=30).text
         assert public in told and name not in told
 
+    def test_a_mirror_serves_what_was_signed_elsewhere(
+        self, author: Host, host: Host, registry: RunningRegistry, name: str, tmp_path: Path
+    ) -> None:
+        """Whoever mirrors it has no key; the rule there says under which name it was signed."""
+        publish(author, "1", f"{name}:1")
+        mirror = f"{registry.host}/mirror/{name.rpartition('/')[2]}"
+        carrier = Host(root=tmp_path / "carrier")
+        carrier.run("pull", "-q", f"{name}:1")
+        carrier.run("tag", f"{name}:1", f"{mirror}:1")
+        carrier.run("push", "-q", f"{mirror}:1")
+        host.run("rmi", f"{name}:1", code=None)
+        key = author.root / "config" / "identity.pub"
+        scope = f"{registry.host}/mirror"
+        host.run("trust", "add", scope, "--key", key, "--signed-as", name.rpartition("/")[0])
+        accepted(host, f"{mirror}:1")
+
+    def test_what_we_signed_before_is_signed_under_its_new_name(
+        self, author: Host, host: Host, registry: RunningRegistry, name: str, tmp_path: Path
+    ) -> None:
+        """On another machine of ours, which built nothing."""
+        publish(author, "1", f"{name}:1")
+        other = Host(root=tmp_path / "other")
+        shutil.copytree(author.root / "config", other.root / "config")
+        second = f"{name.rpartition('/')[0]}/second:1"
+        other.run("pull", "-q", f"{name}:1")
+        other.run("tag", f"{name}:1", second)
+        other.push("-q", second)
+        accepted(host, second)
+
     def test_signed_under_another_name_goes_where_that_is_pushed(
         self, author: Host, host: Host, name: str
     ) -> None:
@@ -326,6 +355,17 @@ class TestRollback:
         host.run("rmi", f"{name}:2")
         assert "--allow-downgrade" in refused(host, name)
         accepted(host, "--allow-downgrade", name)
+
+    def test_an_older_branch_does_not_hold_latest_back(
+        self, author: Host, host: Host, name: str
+    ) -> None:
+        publish(author, "2", f"{name}:2.0")
+        publish(author, "2", f"{name}:latest")
+        accepted(host, f"{name}:2.0")
+        accepted(host, name)
+        publish(author, "1", f"{name}:1.9.1")  # a backport, signed later
+        accepted(host, f"{name}:1.9.1")
+        accepted(host, name)
 
     def test_an_old_latest_comes_back(self, author: Host, host: Host, name: str) -> None:
         """The registry kept it, and its good signature; this host has run what came after."""

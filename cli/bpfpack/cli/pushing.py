@@ -102,7 +102,7 @@ def _sign(
     places = collect(place, subject)
     if _signed(host, places, subject, reference, public):
         return
-    if not (built or _signed(host, places, subject, None, public)):
+    if not (built or _signed_anywhere(host, subject, public)):
         if not asked:
             host.printer.warn(
                 f"{reference} was neither built here nor signed by you, and gets no signature"
@@ -113,6 +113,15 @@ def _sign(
     signed = signing.sign(subject, reference, named or options.unlocked, now=host.now)
     attach.attach(place, signed)
     host.printer.info(f"signed {reference} by SHA256:{fingerprint(public)[:16]}")
+
+
+def _signed_anywhere(host: Host, subject: Descriptor, public: str) -> bool:
+    """Whether we signed this content under any name that the store has for it."""
+    repositories = {reference.name for reference in host.store.names_of(subject.digest)}
+    return any(
+        _signed(host, collect(host.store.repository(name), subject), subject, None, public)
+        for name in sorted(repositories)
+    )
 
 
 def _own_public(host: Host) -> str | None:

@@ -19,7 +19,7 @@ from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError, TrustError
 from bpfpack.spec.judgement import Evidence, Judgement, Mark, Marks, SignatureCheck, Verdict
 from bpfpack.spec.origin import Origin
-from bpfpack.spec.policy import Key, Policy, Scope, fold_host
+from bpfpack.spec.policy import ONLY_KEY, Key, Policy, Scope, fold_host
 from bpfpack.spec.signature import Candidate, Claims, PlaceName, SignaturePlace
 from bpfpack.spec.value import valuetype
 
@@ -339,6 +339,8 @@ def _add(origin: Origin, scope: Scope | None) -> str | None:
         if origin.reference is None:
             return None
         return f"only what was built here runs as {origin}; use the full name, with its registry"
+    if scope is not None and scope.name == ONLY_KEY:  # no rule, and nothing to add to
+        return None
     return f"bpfpack trust add {scope.name if scope else _scope_for(origin)} --key x.pub"
 
 

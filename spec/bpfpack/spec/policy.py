@@ -24,6 +24,8 @@ from bpfpack.spec.value import field, replace, valuetype
 Level = Literal["enforce", "warn"]
 
 VERSION: Final = 1
+#: What stands for a scope where one key was named on the command line.
+ONLY_KEY: Final = "--key"
 
 _PEM: Final = re.compile(
     r"\s*-----BEGIN PUBLIC KEY-----\s*([A-Za-z0-9+/=\s]+?)\s*-----END PUBLIC KEY-----\s*"
@@ -158,7 +160,7 @@ class Policy:
     @classmethod
     def only_key(cls, key: Key, *, unnamed: bool = True) -> "Policy":
         """What ``--key PUB`` on the command line means: this key, wherever it came from."""
-        scope = Scope(name="--key", keys=(key,), unnamed=unnamed, source="the command line")
+        scope = Scope(name=ONLY_KEY, keys=(key,), unnamed=unnamed, source="the command line")
         return cls(everywhere=scope)
 
     def below(self, system: "Policy") -> "Policy":

@@ -403,7 +403,9 @@ class TestMarks:
         assert marks.newest("GHCR.io/x/y", "1.0") == mark(NOW, tag="1.0")
         assert marks.newest("ghcr.io/x/z") is None
         marks.record(mark(NOW + timedelta(days=1), tag="1.0"))
-        assert marks.newest("GHCR.io/x/y") == mark(NOW + timedelta(days=1), tag="1.0")
+        assert marks.newest("GHCR.io/x/y") == mark(NOW, tag="2.0"), "not an older branch"
+        marks.record(mark(NOW + timedelta(days=2), tag="latest"))
+        assert marks.newest("GHCR.io/x/y") == mark(NOW + timedelta(days=2), tag="latest")
 
     @pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"x" * 5000, b'{"tag":"1.0"}'])
     def test_a_damaged_mark_is_not_no_mark(self, tmp_path: Path, content: bytes) -> None:

@@ -12,7 +12,8 @@ from bpfpack.cli.located import held
 from bpfpack.cli.options import ListingFormat
 from bpfpack.cli.units import age, size
 from bpfpack.registry.store.disk import DiskStore
-from bpfpack.registry.store.record import Record
+from bpfpack.registry.store.record import Origin, Record
+from bpfpack.registry.transfer import copy
 from bpfpack.spec.errors import ContentError, NotFound, SpecError, UsageError
 from bpfpack.spec.manifest import Manifest
 from bpfpack.spec.package import children
@@ -61,12 +62,26 @@ def tag(
     source: Annotated[str, typer.Argument(help="A reference in the local store.")],
     target: Annotated[str, typer.Argument(help="The name to add.")],
 ) -> None:
-    """Give a package another name."""
+    """Give a package another name.
+
+    Signatures of a package that came from elsewhere come along, for mirrors whose rule says
+    `--signed-as`. What was built here is signed anew by `push`, for each name.
+    """
     named = Reference.parse(target)
     if named.digest:
         raise UsageError("a new name has a tag, not a digest")
     host = Host.here()
-    host.store.tag(held(host, source), named)
+    known = held(host, source)
+    made = host.store.tag(known, named)
+    if made.origin is not Origin.BUILT and made.reference.name != known.name:
+        copied = copy(
+            host.store.repository(known.name),
+            host.store.repository(made.reference.name, origin=made.origin),
+            made.descriptor.digest,
+            None,
+        )
+        for problem in copied.problems:
+            host.printer.warn(problem)
 
 
 def rmi(

@@ -90,7 +90,7 @@ def _reached(store: "DiskStore", root: OwnedDir) -> set[_Held]:
 
 def _attachments(root: OwnedDir) -> dict[_Held, list[Digest]]:
     found: dict[_Held, list[Digest]] = {}
-    for repository in _names(root, "attached"):
+    for repository in _directories(root, "attached"):
         for tag, digest in _named(root, "attached", repository).items():
             if subject := attached.subject_of(tag):
                 found.setdefault((repository, subject), []).append(digest)
@@ -156,10 +156,10 @@ def _sweep_descriptors(
 
 def _beside(root: OwnedDir) -> Iterator[tuple[tuple[str, ...], str, Digest | None]]:
     """Every file that says what belongs to something: its place, its name, to what."""
-    for repository in _names(root, "attached"):
+    for repository in _directories(root, "attached"):
         for tag in _names(root, "attached", repository):
             yield ("attached", repository), tag, attached.subject_of(tag)
-    for repository in _names(root, "referrers"):
+    for repository in _directories(root, "referrers"):
         for algorithm in _names(root, "referrers", repository):
             for encoded in _names(root, "referrers", repository, algorithm):
                 place = ("referrers", repository, algorithm, encoded)
@@ -189,6 +189,15 @@ def _sweep_tree(root: OwnedDir, place: tuple[str, ...], deadline: float) -> None
             if status is not None and stat.S_ISDIR(status.st_mode):
                 _sweep_tree(root, (*place, name), deadline)
                 directory.remove_child(name)
+
+
+def _directories(root: OwnedDir, top: str) -> list[str]:
+    """The repositories below a directory; a stray file there is nobody's."""
+    with root.below(top) as directory:
+        if directory is None:
+            return []
+        found = ((name, directory.status(name)) for name in directory.names())
+        return [name for name, status in found if status and stat.S_ISDIR(status.st_mode)]
 
 
 def _names(root: OwnedDir, *names: str) -> list[str]:

@@ -18,6 +18,7 @@ from bpfpack.spec.judgement import Mark
 from bpfpack.spec.policy import fold_host
 from bpfpack.spec.signature import format_time, parse_time
 from bpfpack.spec.value import replace
+from bpfpack.spec.versions import highest_release
 
 _DIRECTORY: Final = "marks"
 # A repository has at most 255 characters, a tag 128.
@@ -31,13 +32,18 @@ class MarkFiles:
         self._state = state
 
     def newest(self, repository: str, tag: str | None = None) -> Mark | None:
-        """Return the mark of a tag, or the newest of all tags; None when nothing was accepted.
+        """Return the mark of a tag; None when nothing was accepted.  Raises TrustError.
 
-        Raises TrustError.
+        Without a tag, the newest of what a name without one has stood for: ``latest`` and
+        the highest release, not an older branch that is still maintained.  Where tags are no
+        versions, the newest of all.
         """
         repository = fold_host(repository)
         if tag is None:
-            return max(self._all(repository), key=lambda mark: mark.created, default=None)
+            marks = self._all(repository)
+            stood = {"latest", highest_release(mark.tag for mark in marks)}
+            counted = [mark for mark in marks if mark.tag in stood] or marks
+            return max(counted, key=lambda mark: mark.created, default=None)
         with _refusing(repository), self._find(repository) as directory:
             return _read(directory, repository, tag) if directory else None
 
