@@ -7,7 +7,12 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parents[2]
 ROOTS = ("spec", "builder", "registry", "runner", "cli")
 #: The only modules that print and exit.
-PRINTERS = {"cli/bpfpack/cli/printer.py", "cli/bpfpack/cli/__init__.py"}
+PRINTERS = {
+    "cli/bpfpack/cli/printer.py",
+    "cli/bpfpack/cli/__init__.py",
+    # A program of its own, which becomes the compiler.
+    "builder/bpfpack/builder/confine.py",
+}
 
 
 def modules(root: str) -> Iterator[tuple[Path, ast.Module]]:
