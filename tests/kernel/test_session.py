@@ -175,6 +175,42 @@ except BpfpackError as e:
 """
 
 
+FEW_DESCRIPTORS = """
+import os, resource
+from bpfpack.runner.session import Session
+from bpfpack.spec.errors import KernelError
+from tests.kernel.test_session import ALL_KINDS
+from tests.kit.kernelobjects import EVENTS, prepared
+artifact, plan = prepared(ALL_KINDS, outputs=(EVENTS,))
+with Session.open(artifact, plan) as session:  # what is imported late is there from now on
+    session.attach()
+used, refused = len(os.listdir("/proc/self/fd")) - 1, 0
+for free in range(40):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (used + free, 4096))
+    try:
+        with Session.open(artifact, plan) as session:
+            session.attach()
+        break
+    except KernelError as e:
+        refused += 1
+        assert (type(e), e.errno) == (KernelError, 24), (free, e)
+        assert "ulimit -n" in e.hint, e.hint
+print(refused > 5 and free < 39)
+"""
+
+
+def test_few_descriptors_are_the_fault_of_no_program() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FEW_DESCRIPTORS],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
 # A mount namespace that has no tracefs; `unshare` has made it private first.
 WITHOUT_TRACEFS = (
     "unshare",

@@ -32,9 +32,12 @@ class RingBufferSource:
         self._filling = Filling(capacity)
         self._size = ring.max_entries
         # Two pages: the consumer's position, then the producer's (kernel/bpf/ringbuf.c).
-        self._positions = mmap.mmap(ring.fd, 2 * mmap.PAGESIZE, prot=mmap.PROT_READ)
         try:
-            self._native = NativeRing(ring.fd, self._filling)
+            self._positions = mmap.mmap(ring.fd, 2 * mmap.PAGESIZE, prot=mmap.PROT_READ)
+        except OSError as e:
+            raise KernelError(e.errno or 0, str(e.strerror), f"ring buffer {ring.name}") from e
+        try:
+            self._native = _open_ring(ring, self._filling)
         except BaseException:
             self._positions.close()
             raise
@@ -107,6 +110,15 @@ class PerfBufferSource:
     def close(self) -> None:
         """Give the memory back; a second call does nothing."""
         self._native.close()
+
+
+def _open_ring(ring: Map, into: Filling) -> NativeRing:
+    with captured() as messages:
+        try:
+            return NativeRing(ring.fd, into)
+        except KernelError as e:
+            e.add_note("\n".join(messages))
+            raise
 
 
 def _open_perf(array: Map, pages: int, into: Filling) -> NativePerf:

@@ -15,12 +15,13 @@ import re
 from typing import Final, NoReturn
 
 from bpfpack.runner import capabilities
-from bpfpack.runner._native.libbpf import captured, lib
+from bpfpack.runner._native.libbpf import captured, describe, lib
 from bpfpack.runner._native.objects import NativeObject, NativeProgram, VerifierLog
 from bpfpack.runner.kernel import Answer, Kernel
 from bpfpack.runner.links import Link, attach
 from bpfpack.runner.maps import Map
 from bpfpack.runner.plan import Plan, PlannedProgram
+from bpfpack.runner.shortage import shortage
 from bpfpack.runner.support import no_btf, unknown_tracepoint
 from bpfpack.spec.errors import (
     ConfigMismatch,
@@ -32,6 +33,8 @@ from bpfpack.spec.errors import (
 )
 from bpfpack.spec.trust import VerifiedArtifact
 
+#: BTF, and what libbpf holds at once while it probes for features.
+_SPARE_DESCRIPTORS: Final = 4
 _F_SLEEPABLE: Final = 1 << 4
 _F_XDP_HAS_FRAGS: Final = 1 << 5
 _FAILED_PROGRAM: Final = re.compile(r"prog '([^']*)': BPF program load failed")
@@ -108,6 +111,8 @@ class OpenObject(_Object):
                 program.set_attach_target(planned.kind.target or "")
             except KernelError as e:
                 e.add_note("\n".join(messages))
+                if code := shortage(e, _SPARE_DESCRIPTORS):
+                    raise KernelError(code, describe(code), f"load {planned.name}") from e
                 fault = (
                     no_btf(planned.kind.type)
                     if self._kernel.has_btf() is Answer.NO
@@ -135,6 +140,7 @@ class OpenObject(_Object):
                 native.load(log)
             except KernelError as e:
                 e.add_note("\n".join(messages))
+                _explain_shortage(e, self._plan, messages, sum(1 for _ in native.maps()))
                 _explain(e, self._plan, messages, log.text())
 
 
@@ -149,6 +155,15 @@ class LoadedObject(_Object):
     def map(self, name: str) -> Map:
         """A map by its name; raises KernelError."""
         return Map(self._native.map(name))
+
+
+def _explain_shortage(error: KernelError, plan: Plan, messages: list[str], maps: int) -> None:
+    """Raise what ran out, if anything did: then no program is to blame, whatever its log says."""
+    code = shortage(error, len(plan.loaded) + maps + _SPARE_DESCRIPTORS)
+    created = _FAILED_MAP.search("\n".join(messages))
+    if code is not None:
+        what = f"map {created[1]}" if created else f"load {plan.package}"
+        raise KernelError(code, describe(code), what) from error
 
 
 def _explain(error: KernelError, plan: Plan, messages: list[str], log: str) -> NoReturn:

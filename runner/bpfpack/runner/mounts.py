@@ -58,8 +58,15 @@ def _mount_privately() -> None:
 
 def _mount_points(kind: str) -> set[str]:
     """Mount points of one file system type; proc_pid_mountinfo(5) has the columns."""
+    try:
+        text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except FileNotFoundError:
+        # Without /proc nobody knows, and what is at the usual places is seen all the same.
+        return set()
+    except OSError as e:
+        raise KernelError(e.errno or 0, str(e.strerror), "/proc/self/mountinfo") from e
     found = set()
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+    for line in text.splitlines():
         before, _, after = line.partition(" - ")
         if after.split(" ", 1)[0] == kind:
             found.add(before.split(" ")[4])

@@ -7,6 +7,7 @@ from bpfpack.runner.links import Link
 from bpfpack.runner.loader import LoadedObject, OpenObject
 from bpfpack.runner.maps import Map
 from bpfpack.runner.plan import Plan
+from bpfpack.runner.shortage import explained
 from bpfpack.spec.trust import VerifiedArtifact
 
 
@@ -31,17 +32,18 @@ class Session:
         Raises MissingCapability, ProgramRejected, Unsupported, KernelError, SpecError.
         """
         capabilities.require(plan.capabilities, f"run {plan.package}")
-        opened = OpenObject.open(artifact, plan, kernel or LiveKernel())
-        try:
-            session = cls(opened.load(), plan)
-        except BaseException:
-            opened.close()
-            raise
-        try:
-            session._open_sources()
-        except BaseException:
-            session.close()
-            raise
+        with explained():
+            opened = OpenObject.open(artifact, plan, kernel or LiveKernel())
+            try:
+                session = cls(opened.load(), plan)
+            except BaseException:
+                opened.close()
+                raise
+            try:
+                session._open_sources()
+            except BaseException:
+                session.close()
+                raise
         return session
 
     def _open_sources(self) -> None:
@@ -51,8 +53,9 @@ class Session:
 
     def attach(self) -> None:
         """Attach every program that the plan loads; raises KernelError, explained."""
-        for planned in self.plan.loaded:
-            self.links.append(self._loaded.attach(planned))
+        with explained():
+            for planned in self.plan.loaded:
+                self.links.append(self._loaded.attach(planned))
 
     def map(self, name: str) -> Map:
         """A map by its name, a section's (``.bss``) for globals; raises KernelError."""
