@@ -171,4 +171,7 @@ class ProgramRejected(KernelError):
         lines = self.log.splitlines()
         told = [line for line in lines if line.strip() and not line.startswith("processed ")]
         summary = told[-1].strip() if told else self.strerror
-        return f"{self.program}: {summary} ({max(len(lines) - 1, 0)} lines omitted)"
+        omitted = len(lines) - bool(told)
+        if not omitted:
+            return f"{self.program}: {summary}"
+        return f"{self.program}: {summary} ({omitted} line{'s' * (omitted != 1)} omitted)"

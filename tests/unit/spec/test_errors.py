@@ -59,8 +59,9 @@ def test_kernel_errors_are_os_errors() -> None:
 @pytest.mark.parametrize(
     ("log", "shown"),
     [
-        ("", "p: rejected by the verifier (0 lines omitted)"),
-        ("processed 1 insns", "p: rejected by the verifier (0 lines omitted)"),
+        ("", "p: rejected by the verifier"),
+        ("a", "p: a"),
+        ("processed 1 insns", "p: rejected by the verifier (1 line omitted)"),
         ("a\nb\n\nprocessed 2 insns\n", "p: b (3 lines omitted)"),
     ],
 )
