@@ -289,6 +289,67 @@ def test_without_tracefs_and_the_right_to_mount_it_the_command_is_named(tmp_path
     assert "mount -t tracefs tracefs /sys/kernel/tracing" in told
 
 
+SOURCE_GIVEN = """
+import sys
+from bpfpack.spec.errors import BpfpackError
+from tests.kit.kernelobjects import opened
+try:
+    with opened(sys.argv[1]) as session:
+        session.attach()
+        print("attached")
+except BpfpackError as e:
+    print(type(e).__name__, e, e.hint)
+"""
+
+
+def _within(*around: str, source: str) -> str:
+    """What happens to a program where ``around`` has changed the world."""
+    done = subprocess.run(
+        [*around, sys.executable, "-c", SOURCE_GIVEN, source],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def _hiding(place: str) -> tuple[str, ...]:
+    return ("unshare", "--mount", "sh", "-c", f'mount -t tmpfs none {place} && exec "$@"', "sh")
+
+
+PROGRAM = 'SEC("%s") int program(void *ctx) { return 0; }'
+CO_RE = """
+struct task_struct { int pid; } __attribute__((preserve_access_index));
+SEC("raw_tp/sched_switch") int program(u64 *ctx)
+{ int pid; return bpf_core_read(&pid, 4, &((struct task_struct *)ctx[1])->pid); }
+"""
+
+
+def test_where_sys_is_hidden_that_is_what_is_said() -> None:
+    hidden = _hiding("/sys")
+    assert _within(*hidden, source=PROGRAM % "raw_tp/sys_enter") == "attached\n"
+    for source in (PROGRAM % "tp_btf/sys_enter", "#include <bpf/bpf_core_read.h>\n" + CO_RE):
+        told = _within(*hidden, source=source)
+        assert "the kernel's BTF, /sys/kernel/btf/vmlinux, cannot be read" in told
+        assert "is sysfs mounted" in told
+    told = _within(*hidden, source=PROGRAM % "tp/sched/sched_switch")
+    assert told.startswith("Unsupported tracefs: ")
+    assert "mount -t sysfs" in told
+
+
+def test_proc_is_not_needed() -> None:
+    assert _within(*_hiding("/proc"), source=PROGRAM % "tp/sched/sched_switch") == "attached\n"
+
+
+def test_capabilities_of_a_user_namespace_are_told_not_to_count() -> None:
+    told = _within("unshare", "-U", "-r", source=PROGRAM % "raw_tp/sys_enter")
+    assert told.startswith("MissingCapability load test: needs CAP_BPF, CAP_PERFMON ")
+    assert "user namespace do not count" in told
+
+
 MOUNTING = """
 from bpfpack.runner.mounts import ensure_tracefs, find_tracefs
 assert find_tracefs() is None

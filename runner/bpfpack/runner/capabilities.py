@@ -4,7 +4,8 @@ Names and numbers are those of capabilities(7).
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
 from bpfpack.runner._native import libc
@@ -25,6 +26,7 @@ _NUMBERS: Final = {
 # Before they were split from it in Linux 5.8 it meant both, and it still does
 # (include/linux/capability.h, bpf_capable and perfmon_capable).
 _IMPLIED: Final = {"CAP_SYS_ADMIN": ("CAP_BPF", "CAP_PERFMON")}
+_AS_ROOT: Final = "run it as root, for example with sudo"
 
 
 def held() -> frozenset[str]:
@@ -48,7 +50,28 @@ def missing(needed: Iterable[str]) -> tuple[str, ...]:
 def require(needed: Iterable[str], what: str) -> None:
     """Raise MissingCapability for ``what`` unless all are held."""
     if lacking := missing(needed):
-        raise MissingCapability(lacking, what).with_hint("run it as root, for example with sudo")
+        raise MissingCapability(lacking, what).with_hint(_AS_ROOT)
+
+
+def denied(needed: Sequence[str], what: str) -> MissingCapability | None:
+    """Return what a refusal of ``what`` came from, None when capabilities are not the reason."""
+    if lacking := missing(needed):
+        return MissingCapability(lacking, what).with_hint(_AS_ROOT)
+    if in_user_namespace():
+        return MissingCapability(tuple(needed), what).with_hint(
+            "those of a user namespace do not count: run it as root of the host"
+        )
+    return None
+
+
+def in_user_namespace() -> bool:
+    """Whether this process is outside the initial user namespace (user_namespaces(7))."""
+    try:
+        text = Path("/proc/self/uid_map").read_text()
+    except OSError:
+        # No /proc, or a kernel without such namespaces.
+        return False
+    return text.split() != ["0", "0", str(2**32 - 1)]
 
 
 def drop(keep: Iterable[str] = ()) -> None:

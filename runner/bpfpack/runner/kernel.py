@@ -103,7 +103,10 @@ class LiveKernel:
         """Whether the kernel describes its own types."""
         if self._btf is not None:
             return Answer.YES
-        return Answer.UNKNOWN if Path("/sys/kernel/btf/vmlinux").exists() else Answer.NO
+        # Without sysfs the kernel has not said no.
+        hidden = not Path("/sys/kernel").exists()
+        there = Path("/sys/kernel/btf/vmlinux").exists()
+        return Answer.UNKNOWN if there or hidden else Answer.NO
 
     def has_type(self, name: str) -> Answer:
         """Whether its BTF has a type of that name."""
@@ -134,8 +137,11 @@ class LiveKernel:
 
     @staticmethod
     def _absent_unless_modules() -> Answer:
-        modules = [found for found in Path("/sys/kernel/btf").iterdir() if found.name != "vmlinux"]
-        return Answer.UNKNOWN if modules else Answer.NO
+        try:
+            known = [found.name for found in Path("/sys/kernel/btf").iterdir()]
+        except OSError:
+            return Answer.UNKNOWN
+        return Answer.NO if known == ["vmlinux"] else Answer.UNKNOWN
 
     def probe(self, program_type: int) -> Answer:
         """Whether it takes programs of that type: libbpf loads an empty one.
@@ -143,7 +149,7 @@ class LiveKernel:
         UNKNOWN where loading is refused as such, and for types that need a BTF target:
         libbpf tries one attach type of several, and takes every refusal for a no.
         """
-        if not {"CAP_BPF", "CAP_PERFMON"} <= capabilities.held():
+        if capabilities.denied(("CAP_BPF", "CAP_PERFMON"), "probe"):
             return Answer.UNKNOWN
         try:
             known = btf.probe_program_type(program_type)

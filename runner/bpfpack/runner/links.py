@@ -9,7 +9,7 @@ from bpfpack.runner._native.objects import NativeLink, NativeProgram
 from bpfpack.runner.kernel import Kernel
 from bpfpack.runner.plan import PlannedProgram
 from bpfpack.runner.support import SUPPORTED, unknown_tracepoint
-from bpfpack.spec.errors import KernelError, MissingCapability, Unsupported
+from bpfpack.spec.errors import KernelError, Unsupported
 
 
 class Link:
@@ -68,8 +68,8 @@ def _explain(error: KernelError, planned: PlannedProgram, kernel: Kernel) -> NoR
     if error.errno in (errno.EACCES, errno.EPERM):
         needed = ["CAP_BPF", "CAP_PERFMON"]
         needed += ["CAP_DAC_READ_SEARCH"] if kind.type == "tracepoint" else []
-        if lacking := capabilities.missing(needed):
-            raise MissingCapability(lacking, what) from error
+        if denied := capabilities.denied(needed, what):
+            raise denied from error
         raise Unsupported(
             kind.type, f"this system's policy refuses to {what}", errno=error.errno
         ).with_hint("look at lockdown, SELinux or other security modules") from error

@@ -26,7 +26,6 @@ from bpfpack.runner.support import no_btf, unknown_tracepoint
 from bpfpack.spec.errors import (
     ConfigMismatch,
     KernelError,
-    MissingCapability,
     ProgramRejected,
     SpecError,
     Unsupported,
@@ -114,8 +113,8 @@ class OpenObject(_Object):
                 if code := shortage(e, _SPARE_DESCRIPTORS):
                     raise KernelError(code, describe(code), f"load {planned.name}") from e
                 fault = (
-                    no_btf(planned.kind.type)
-                    if self._kernel.has_btf() is Answer.NO
+                    no_btf(planned.kind.type, self._kernel)
+                    if self._kernel.has_btf() is not Answer.YES
                     else unknown_tracepoint(planned.kind, self._kernel)
                 )
                 raise fault.error(planned.name) from e
@@ -141,7 +140,7 @@ class OpenObject(_Object):
             except KernelError as e:
                 e.add_note("\n".join(messages))
                 _explain_shortage(e, self._plan, messages, sum(1 for _ in native.maps()))
-                _explain(e, self._plan, messages, log.text())
+                _explain(e, self._plan, self._kernel, messages, log.text())
 
 
 class LoadedObject(_Object):
@@ -166,16 +165,18 @@ def _explain_shortage(error: KernelError, plan: Plan, messages: list[str], maps:
         raise KernelError(code, describe(code), what) from error
 
 
-def _explain(error: KernelError, plan: Plan, messages: list[str], log: str) -> NoReturn:
+def _explain(
+    error: KernelError, plan: Plan, kernel: Kernel, messages: list[str], log: str
+) -> NoReturn:
     """Turn a failed load into what the user can act on."""
     code = error.errno or 0
     text = "\n".join(messages)
     program = _FAILED_PROGRAM.search(text)
     name = program[1] if program else plan.package
-    if code in (errno.EPERM, errno.EACCES) and (lacking := capabilities.missing(plan.capabilities)):
-        raise MissingCapability(lacking, f"load {name}").with_hint(
-            "run it as root, for example with sudo"
-        ) from error
+    if code in (errno.EPERM, errno.EACCES) and (
+        denied := capabilities.denied(plan.capabilities, f"load {name}")
+    ):
+        raise denied from error
     if program and log.strip():
         raise ProgramRejected(code, name, log) from error
     if program and code == errno.EPERM:
@@ -186,7 +187,7 @@ def _explain(error: KernelError, plan: Plan, messages: list[str], log: str) -> N
     if created := _FAILED_MAP.search(text):
         raise _map_error(code, created[1], created[2]) from error
     if "failed to find valid kernel BTF" in text or "Error loading vmlinux BTF" in text:
-        raise no_btf("CO-RE").error(name) from error
+        raise no_btf("CO-RE", kernel).error() from error
     raise KernelError(code, _first(messages, error), f"load {name}") from error
 
 

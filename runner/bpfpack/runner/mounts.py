@@ -34,6 +34,10 @@ def ensure_tracefs() -> Path:
     found = find_tracefs()
     if found is not None:
         return found
+    if not Path(_MOUNT_HERE).parent.is_dir():
+        raise Unsupported("tracefs", "/sys is not what the kernel has there").with_hint(
+            "as root: mount -t sysfs sysfs /sys"
+        )
     if not Path(_MOUNT_HERE).is_dir():
         raise Unsupported("tracefs", "this kernel has no tracing (CONFIG_TRACING is not set)")
     if "CAP_SYS_ADMIN" not in capabilities.held():

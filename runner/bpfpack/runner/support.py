@@ -29,9 +29,10 @@ class Fault:
     def __str__(self) -> str:
         return f"{self.feature}: {self.why}"
 
-    def error(self, program: str) -> Unsupported:
-        """The fault of a program that the package cannot do without."""
-        error = Unsupported(self.feature, f"{self.why} (program {program})")
+    def error(self, program: str | None = None) -> Unsupported:
+        """The fault of a program that the package cannot do without, or of all of them."""
+        whose = f" (program {program})" if program else ""
+        error = Unsupported(self.feature, f"{self.why}{whose}")
         return error.with_hint(self.hint) if self.hint else error
 
 
@@ -48,7 +49,7 @@ def why_not(kind: ProgramKind, kernel: Kernel) -> Fault | None:
         answer = kernel.has_tracepoint(category, event)
     else:
         if kind.type == "tp_btf" and kernel.has_btf() is Answer.NO:
-            return no_btf(kind.type)
+            return no_btf(kind.type, kernel)
         answer = kernel.has_raw_tracepoint(kind.target)
     if answer is Answer.UNKNOWN:
         return _doubt(kind, kernel)
@@ -82,12 +83,18 @@ def _unsupported(kind: ProgramKind, kernel: Kernel) -> Fault:
     return Fault(feature=kind.type, why=why, hint=f"what can be attached: {', '.join(SUPPORTED)}")
 
 
-def no_btf(feature: str) -> Fault:
-    """The kernel does not describe its types."""
+def no_btf(feature: str, kernel: Kernel) -> Fault:
+    """The kernel does not describe its types, or where it does cannot be read."""
+    if kernel.has_btf() is not Answer.NO:
+        return Fault(
+            feature=feature,
+            why="the kernel's BTF, /sys/kernel/btf/vmlinux, cannot be read",
+            hint="is sysfs mounted at /sys here?",
+        )
     return Fault(
         feature=feature,
         why="this kernel has no BTF (CONFIG_DEBUG_INFO_BTF is not set)",
-        hint="a tracepoint or raw_tp program needs none to attach",
+        hint="a tracepoint or raw_tp program needs none to attach" if feature == "tp_btf" else None,
     )
 
 
