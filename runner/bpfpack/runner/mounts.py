@@ -1,5 +1,6 @@
 """tracefs, found or mounted where nobody else sees it."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Final
@@ -19,9 +20,19 @@ def find_tracefs() -> Path | None:
     mounted = _mount_points("tracefs")
     for place in _TRACEFS:
         # Below debugfs it is mounted by the first access.
-        if place in mounted or os.access(f"{place}/events", os.F_OK):
+        if os.access(f"{place}/events", os.F_OK) or (place in mounted and not _hidden(place)):
             return Path(place)
     return None
+
+
+def _hidden(place: str) -> bool:
+    """Whether a later mount lies over what leads there."""
+    try:
+        Path(place).stat()
+    except OSError as e:
+        # Only root looks below debugfs: what is refused is there.
+        return e.errno == errno.ENOENT
+    return False
 
 
 def ensure_tracefs() -> Path:
