@@ -23,7 +23,7 @@ def admit_package(
     """
     verified = admit(
         artifact,
-        _policy(host, key),
+        policy_for(host, key),
         host.check,
         now=host.now,
         marks=host.marks,
@@ -43,7 +43,8 @@ def admit_package(
     return verified
 
 
-def _policy(host: Host, key: str | None) -> Policy:
+def policy_for(host: Host, key: str | None) -> Policy:
+    """The policy of this host, or what ``--key PUB`` puts in its place."""
     if key is None:
         return host.policy
     from bpfpack.registry.trust.keyfiles import read_public

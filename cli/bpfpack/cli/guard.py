@@ -1,11 +1,10 @@
 """The one place where an error becomes a message and an exit code."""
 
-import os
 import sys
 from collections.abc import Callable
 
 from bpfpack.cli._exit import Exit, exit_for
-from bpfpack.cli.printer import Printer
+from bpfpack.cli.printer import Printer, abandon
 from bpfpack.spec.errors import BpfpackError
 
 
@@ -22,7 +21,7 @@ def guarded(command: Callable[[], int], *, run: bool = False) -> int:
         return Exit.SIGINT
     except BrokenPipeError:
         # Whoever read us has had enough; what Python would flush at exit goes nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        abandon(sys.stdout)
         return Exit.OK
     except Exception as e:  # noqa: BLE001 - whatever it is, it is a fault of ours
         return _fault(e, run=run)

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, TextIO
 
-from bpfpack.spec import strictjson
 from bpfpack.spec.errors import BpfpackError, BuildError, ProgramRejected, TrustError
 from bpfpack.spec.safetext import fit, printable, width
 
@@ -150,7 +149,7 @@ class Printer:
         except (BrokenPipeError, BpfpackError):  # KernelError is an OSError too
             raise
         except OSError as e:
-            _abandon(self._out)
+            abandon(self._out)
             raise BpfpackError(f"cannot write the output: {e.strerror}") from e
 
     def _log(self, log: str, *, keep_first: bool) -> None:
@@ -187,7 +186,7 @@ class Printer:
                 self._err.write(line)
                 self._err.flush()
         except OSError:
-            _abandon(self._err)
+            abandon(self._err)
 
     def _styled(self, stream: TextIO, text: str, style: str | None) -> str:
         if style is None or not self._colour[stream]:
@@ -202,11 +201,14 @@ def _takes(fd: int) -> bool:
     return bool(poll.poll(_PATIENCE_MS))
 
 
-def _abandon(stream: TextIO) -> None:
-    """What is buffered would fail again when Python ends; it goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def abandon(stream: TextIO) -> None:
+    """What is buffered would fail again when Python ends; it goes nowhere.
 
-
-def compact(value: object) -> str:
-    """One line of JSON."""
-    return strictjson.dumps(value).decode()
+    The descriptor is given back first: there may be no other left to open.
+    """
+    number = stream.fileno()
+    os.close(number)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere != number:
+        os.dup2(nowhere, number)
+        os.close(nowhere)

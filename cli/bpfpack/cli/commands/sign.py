@@ -4,16 +4,16 @@ from typing import Annotated, Final
 
 import typer
 
+from bpfpack.cli.admission import policy_for
 from bpfpack.cli.host import Host
-from bpfpack.cli.identity import can_ask, key_name, read_key, unlock_key
+from bpfpack.cli.identity import can_ask, read_key, unlock_key
 from bpfpack.cli.judged import describe, judge_located, judgement_rows
 from bpfpack.cli.located import Located, locate
 from bpfpack.cli.options import CaFile, DocumentFormat, PasswordFd, PasswordFile, PlainHttp
 from bpfpack.cli.units import lifetime as lifetime_of
-from bpfpack.registry.trust import attach, keyfiles
+from bpfpack.registry.trust import attach
 from bpfpack.registry.trust import sign as signing
 from bpfpack.spec.errors import UsageError
-from bpfpack.spec.policy import Key, Policy
 from bpfpack.spec.reference import Reference
 
 EXAMPLES: Final = {
@@ -79,7 +79,7 @@ def verify(
     """Check a package's signatures, as `run` would, without running it."""
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
     found = locate(host, Reference.parse(name))
-    policy = _policy(host, key)
+    policy = policy_for(host, key)
     judged = judge_located(host, found, policy=policy)
     if output != "text":
         host.printer.document(describe(found.reference, judged), output)
@@ -88,14 +88,6 @@ def verify(
             host.printer.result(line)
     if not judged.accepted:
         raise judged.error()
-
-
-def _policy(host: Host, key: str | None) -> Policy:
-    if key is None:
-        return host.policy
-    pem = keyfiles.read_public(key, host.environ)
-    host.printer.info(f"checking by {key} alone; signatures that name no reference count too")
-    return Policy.only_key(Key(name=key_name(key), pem=pem))
 
 
 def _confirm(found: Located) -> None:
