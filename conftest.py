@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import docker
+from tests.kit.docker import docker_engine as docker_engine
+
 _GROUPS = ("kernel", "registry", "image", "peers", "vm", "browser")
 
 
@@ -25,6 +28,8 @@ def _missing(group: str) -> str | None:
     if group == "registry":
         lacking = [t for t in ("docker-registry", "skopeo") if shutil.which(t) is None]
         return f"needs {' and '.join(lacking)}" if lacking else None
+    if group == "image":
+        return docker.missing()
     return None
 
 

@@ -92,6 +92,7 @@ def test_every_test_module_is_in_a_named_place() -> None:
         "contract",
         "property",
         "conformance",
+        "image",
         "kernel",
         "kit",
         "acceptance",
