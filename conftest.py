@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import docker
+from tests.kit import docker, peers
 from tests.kit.docker import docker_engine as docker_engine
 
 _GROUPS = ("kernel", "registry", "image", "peers", "vm", "browser")
@@ -30,6 +30,9 @@ def _missing(group: str) -> str | None:
         return f"needs {' and '.join(lacking)}" if lacking else None
     if group == "image":
         return docker.missing()
+    if group == "peers":
+        lacking = peers.missing()
+        return f"needs {' and '.join(lacking)} (scripts/peers)" if lacking else None
     return None
 
 

@@ -1,0 +1,34 @@
+"""Our bundles in the eyes of sigstore-js, which shares no code with cosign or with us."""
+
+import pytest
+
+from bpfpack.registry.trust import keys
+from bpfpack.registry.trust.keys import PrivateKey
+from bpfpack.registry.trust.sign import Signed, sign
+from tests.kit.peers import js_verdict
+from tests.kit.signing import NOW, REF, key_of, make_package, vector_key
+
+pytestmark = pytest.mark.peers
+
+
+def signed_by(key: PrivateKey) -> Signed:
+    return sign(make_package().manifest.descriptor, REF, key, now=NOW)
+
+
+@pytest.mark.parametrize("kind", ["ecdsa-p256", "rsa-3072"])
+def test_our_bundle_is_good(kind: keys.Kind) -> None:
+    key = keys.generate(kind)
+    assert js_verdict(signed_by(key).bundle, key.public_pem) == "good"
+
+
+def test_our_bundle_by_another_key_is_not() -> None:
+    mine = signed_by(vector_key()).bundle
+    assert "SIGNATURE_ERROR" in js_verdict(mine, key_of("mallory").public_pem)
+
+
+def test_our_bundle_with_one_byte_changed_is_not() -> None:
+    mine = signed_by(vector_key()).bundle
+    at = mine.index(b'"payload":"') + 200
+    other = b"A" if mine[at : at + 1] != b"A" else b"B"
+    changed = mine[:at] + other + mine[at + 1 :]
+    assert "SIGNATURE_ERROR" in js_verdict(changed, vector_key().public_pem)
