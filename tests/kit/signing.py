@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as s
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from bpfpack.registry.trust.attach import Repository as AttachedTo
 from bpfpack.registry.trust.attach import attach
 from bpfpack.registry.trust.check import CryptographyCheck
 from bpfpack.registry.trust.collect import collect
@@ -157,7 +158,7 @@ def repository_with(package: Package, tag: str = "1.0") -> MemoryRepository:
 
 
 def sign_into(
-    repository: MemoryRepository,
+    repository: AttachedTo,
     subject: Descriptor,
     name: str = "alice",
     reference: Reference = REF,

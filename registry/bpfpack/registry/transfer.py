@@ -9,11 +9,11 @@ import io
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
 from typing import Final, Protocol, runtime_checkable
 
 from bpfpack.registry.fetch_package import resolve_child
 from bpfpack.registry.store import attached
+from bpfpack.registry.tagging import change
 from bpfpack.spec import mediatypes
 from bpfpack.spec.bounded import Readable, Seekable
 from bpfpack.spec.content import Progress, ReferrersUnsupported, Sink, Source
@@ -34,13 +34,11 @@ from bpfpack.spec.value import valuetype
 
 # What a repository that others write may do to us, and does not end the copy.
 _THEIRS: Final = (TransportError, ContentError, SpecError)
-# The last reads what the one before wrote: another signer may have written in between.
-_ATTEMPTS: Final = 4
 _SIGNATURES: Final = frozenset({mediatypes.SIGSTORE_BUNDLE, mediatypes.COSIGN_SIGNATURE})
 
 
 @runtime_checkable
-class Resolves(Protocol):
+class Resolves(Sink, Protocol):
     """A sink that can be asked what a tag names there already."""
 
     def resolve(self, name: str | Digest) -> Manifest | Index: ...
@@ -234,15 +232,17 @@ class _Mover:
         if not isinstance(self._sink, Resolves):
             self._sink.put(content, tag)
             return
-        for _ in range(_ATTEMPTS):
-            held = _held(self._sink, tag)
+        sink = self._sink
+
+        def wanted(held: Manifest | Index | None) -> Manifest | Index | None:
             whole = attached.joined(held, content)
             if whole.content == held:
-                return
+                return None
             if whole.config is not None and isinstance(whole.content, Manifest):
-                self._sink.push(whole.content.config, io.BytesIO(whole.config))
-            self._sink.put(whole.content, tag)
-        raise TransportError(f"others keep replacing {tag}")
+                sink.push(whole.content.config, io.BytesIO(whole.config))
+            return whole.content
+
+        change(sink, tag, wanted)
 
     def _blob(self, want: Descriptor) -> None:
         if self._sink.has(want):
@@ -261,13 +261,6 @@ class _Mover:
             self._progress.start(want, verb)
             if finished:
                 self._progress.finish(want)
-
-
-def _held(sink: Resolves, tag: str) -> Manifest | Index | None:
-    """What a tag names already; None for nothing, or nothing worth keeping."""
-    with suppress(NotFound, ContentError, SpecError):
-        return sink.resolve(tag)
-    return None
 
 
 class _Counted:

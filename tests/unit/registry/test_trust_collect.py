@@ -9,6 +9,7 @@ import pytest
 
 from bpfpack.registry.store.disk import DiskStore, LocalRepository
 from bpfpack.registry.store.memory import MemoryStore
+from bpfpack.registry.tagging import Held
 from bpfpack.registry.trust.attach import attach
 from bpfpack.registry.trust.collect import collect
 from bpfpack.registry.trust.sign import sign, signed_by
@@ -401,16 +402,20 @@ class TestAttach:
         writers = ["bob"]
 
         class Conditional(MemoryRepository):
-            def tagged(self, name: str) -> tuple[Manifest | Index, str | None]:
+            def held(self, name: str) -> Held:
                 found = self.resolve(name)
-                return found, str(found.descriptor.digest)
+                return Held(content=found, mark=str(found.descriptor.digest))
 
-            def replace(self, manifest: Manifest | Index, name: str, mark: str | None) -> None:
+            def replace(self, content: Manifest | Index, name: str, before: Held) -> bool:
                 if writers:
                     sign_into(repository, SUBJECT, writers.pop())
-                if mark != str(self.names[name]):
+                if before.mark != str(self.names[name]):
                     raise TransportError("someone else was first", status=412)
-                super().put(manifest, name)
+                super().put(content, name)
+                return True
+
+            def wait(self, seconds: float) -> None:
+                raise AssertionError("nobody can have come between")
 
         guarded = Conditional(
             blobs=repository.blobs, manifests=repository.manifests, names=repository.names

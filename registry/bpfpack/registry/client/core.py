@@ -129,7 +129,11 @@ class Core:
 
     def pause(self, attempt: int) -> Exchange:
         """Wait as long as after the ``attempt``-th failure of a question."""
-        yield Wait(retry.backoff(attempt, self._chance()))
+        return (yield from self.wait(retry.backoff(attempt, self._chance())))
+
+    def wait(self, seconds: float) -> Exchange:
+        """Wait for so long, and answer nothing."""
+        yield Wait(seconds)
         return Answer(head=Head(status=0, url="", headers=Headers(())), body=b"")
 
     def _answer(self, call: Call, got: _Got, deadline: float) -> Exchange:

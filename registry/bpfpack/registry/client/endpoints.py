@@ -42,16 +42,18 @@ class Endpoint:
         )
 
     def put_manifest(
-        self, manifest: Manifest | Index, reference: str | Digest, if_match: str | None
+        self,
+        manifest: Manifest | Index,
+        reference: str | Digest,
+        condition: Mapping[str, str] | None = None,
     ) -> Call:
-        """Store a manifest under a tag or its digest."""
-        condition = {"If-Match": if_match} if if_match else {}
+        """Store a manifest under a tag or its digest, on ``condition`` (headers)."""
         return self._call(
             "PUT",
             f"manifests/{reference}",
             f"push {self._at(reference)}",
             _PUSH,
-            headers={"Content-Type": manifest.media_type, **condition},
+            headers={"Content-Type": manifest.media_type, **(condition or {})},
             body=BytesBody(manifest.raw),
             ok=frozenset({200, 201, 202}),
             read=LIMITS.error_body,

@@ -17,12 +17,13 @@ from bpfpack.registry.client.upload import Uploader
 from bpfpack.registry.client.urls import Origin, origin
 from bpfpack.registry.client.wire import Answer, Credential
 from bpfpack.registry.store.attached import subject_of
+from bpfpack.registry.tagging import Held
 from bpfpack.spec import mediatypes
 from bpfpack.spec.bounded import Readable
 from bpfpack.spec.content import ReferrersUnsupported
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import LimitExceeded, NotFound, SpecError, TransportError
+from bpfpack.spec.errors import ContentError, LimitExceeded, NotFound, SpecError, TransportError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.reference import Reference
@@ -102,6 +103,10 @@ class RegistryClient:
     def pause(self, attempt: int) -> None:
         """Wait as long as after so many failures."""
         self.transport.run(self.core.pause(attempt))
+
+    def wait(self, seconds: float) -> None:
+        """Wait for so long."""
+        self.transport.run(self.core.wait(seconds))
 
     @property
     def transport(self) -> "Transport":
@@ -232,7 +237,7 @@ class RemoteRepository:
         Raises Denied, TransportError, DigestMismatch when the registry stored other bytes.
         """
         digest = manifest.descriptor.digest
-        call = self._endpoint.put_manifest(manifest, tag or digest, None)
+        call = self._endpoint.put_manifest(manifest, tag or digest)
         answer = self._client.ask(call)
         check_digest(answer, manifest.raw)
         subject = manifest.subject
@@ -316,15 +321,33 @@ class RemoteRepository:
         if subject and not self.has_referrers(subject.digest):
             subjects.forget(self, subject.digest, digest)
 
-    def tagged(self, tag: str) -> tuple[Manifest | Index, str | None]:
-        """Return what a tag names, and its entity tag."""
-        answer = self._client.ask(self._endpoint.manifest(tag))
-        return read_manifest(answer, tag), answer.head.headers.get("etag")
+    def held(self, tag: str) -> Held:
+        """See `tagging.Conditional`."""
+        try:
+            answer = self._client.ask(self._endpoint.manifest(tag))
+        except NotFound:
+            return Held()
+        mark = answer.head.headers.get("etag")
+        try:
+            return Held(content=read_manifest(answer, tag), mark=mark)
+        except (ContentError, SpecError):
+            return Held(mark=mark)
 
-    def replace(self, manifest: Manifest | Index, tag: str, if_match: str | None) -> None:
-        """Point a tag at ``manifest``, if it still has the entity tag."""
-        answer = self._client.ask(self._endpoint.put_manifest(manifest, tag, if_match))
-        check_digest(answer, manifest.raw)
+    def replace(self, content: Manifest | Index, tag: str, before: Held) -> bool:
+        """See `tagging.Conditional`.
+
+        An answer to PUT with an entity tag is how a registry shows that it knows them.
+        """
+        condition = {"If-Match": before.mark} if before.mark else {}
+        if before == Held():
+            condition = {"If-None-Match": "*"}
+        answer = self._client.ask(self._endpoint.put_manifest(content, tag, condition))
+        check_digest(answer, content.raw)
+        return bool(condition) and answer.head.headers.get("etag") is not None
+
+    def wait(self, seconds: float) -> None:
+        """See `tagging.Conditional`."""
+        self._client.wait(seconds)
 
     def _referrers_page(
         self, subject: Digest, page: str | None, budget: paging.Budget

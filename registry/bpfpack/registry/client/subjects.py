@@ -1,34 +1,22 @@
 """The referrers fallback tag, kept up by the client where a registry has no referrers API.
 
 Distribution spec 1.1, "Pushing Manifests with Subject": pull the index that the tag names,
-append, push.  Two writers can overtake each other, so what was written is read again, and
-If-Match guards it where the registry knows entity tags.
+append, push.
 """
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import TypeAlias
 
+from bpfpack.registry.tagging import Content, Place, change
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import NotFound, TransportError
+from bpfpack.spec.errors import TransportError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_index
 from bpfpack.spec.signature import fallback_tag
 from bpfpack.spec.value import replace
 
-_TRIES: Final = 4
-_PRECONDITION_FAILED: Final = 412
-Change = Callable[[tuple[Descriptor, ...]], tuple[Descriptor, ...]]
-
-
-class Tagged(Protocol):
-    """A repository whose manifests can be replaced under condition."""
-
-    def tagged(self, tag: str) -> tuple[Manifest | Index, str | None]:
-        """Return what a tag names, and its entity tag."""
-
-    def replace(self, manifest: Index, tag: str, if_match: str | None) -> None:
-        """Point a tag at ``manifest``, if it still has the entity tag."""
+_Listing: TypeAlias = tuple[Descriptor, ...]
 
 
 def entry(manifest: Manifest | Index) -> Descriptor:
@@ -36,60 +24,37 @@ def entry(manifest: Manifest | Index) -> Descriptor:
     return replace(manifest.descriptor, annotations=manifest.annotations)
 
 
-def remember(repository: Tagged, subject: Digest, referrer: Descriptor) -> None:
+def remember(repository: Place, subject: Digest, referrer: Descriptor) -> None:
     """List ``referrer`` under the fallback tag of ``subject``, once; raises TransportError."""
 
-    def add(entries: tuple[Descriptor, ...]) -> tuple[Descriptor, ...]:
+    def add(entries: _Listing) -> _Listing:
         known = any(e.digest == referrer.digest for e in entries)
         return entries if known else (*entries, referrer)
 
     _change(repository, subject, add)
 
 
-def forget(repository: Tagged, subject: Digest, referrer: Digest) -> None:
+def forget(repository: Place, subject: Digest, referrer: Digest) -> None:
     """Take ``referrer`` off the fallback tag of ``subject``; raises TransportError."""
     _change(repository, subject, lambda found: tuple(e for e in found if e.digest != referrer))
 
 
-def _change(repository: Tagged, subject: Digest, change: Change) -> None:
-    """Apply ``change`` until the index is found to be as it would leave it."""
+def _change(repository: Place, subject: Digest, edit: Callable[[_Listing], _Listing]) -> None:
     tag = fallback_tag(subject)
-    for _ in range(_TRIES):
-        index, mark = _read(repository, tag)
-        entries = index.manifests if index else ()
-        wanted = change(entries)
-        if wanted == entries:
-            return
-        if len(wanted) > LIMITS.index_children:
+
+    def wanted(held: Content | None) -> Content | None:
+        if held is not None and not isinstance(held, Index):
+            raise TransportError(f"{tag} does not name an index")
+        entries = held.manifests if held else ()
+        listed = edit(entries)
+        if listed == entries:
+            return None
+        if len(listed) > LIMITS.index_children:
             raise TransportError(f"{tag} lists {len(entries)} referrers; there is no room for more")
-        _write(repository, tag, index, wanted, mark)
-    raise TransportError(f"others keep changing {tag}")
+        return build_index(
+            listed,
+            artifact_type=held.artifact_type if held else None,
+            annotations=held.annotations if held else None,
+        )
 
-
-def _write(
-    repository: Tagged,
-    tag: str,
-    before: Index | None,
-    entries: tuple[Descriptor, ...],
-    mark: str | None,
-) -> None:
-    changed = build_index(
-        entries,
-        artifact_type=before.artifact_type if before else None,
-        annotations=before.annotations if before else None,
-    )
-    try:
-        repository.replace(changed, tag, mark)
-    except TransportError as e:
-        if e.status != _PRECONDITION_FAILED:
-            raise
-
-
-def _read(repository: Tagged, tag: str) -> tuple[Index | None, str | None]:
-    try:
-        found, mark = repository.tagged(tag)
-    except NotFound:
-        return None, None
-    if not isinstance(found, Index):
-        raise TransportError(f"{tag} does not name an index")
-    return found, mark
+    change(repository, tag, wanted)

@@ -6,6 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
+from bpfpack.registry.server.condition import Condition, condition_of
 from bpfpack.registry.server.faults import Fault, digest_invalid
 from bpfpack.registry.server.storage import Storage
 from bpfpack.spec.digest import Digest
@@ -46,6 +47,12 @@ class Call:
         """Say whether the client has these bytes already (If-None-Match)."""
         wanted = self.request.headers.get("If-None-Match", "")
         return wanted.strip() == "*" or str(digest) in _ETAG.findall(wanted)
+
+    def condition(self, name: Digest | str) -> Condition | None:
+        """Return what must be so before ``name`` is written (If-Match, If-None-Match)."""
+        headers = self.request.headers
+        fields = ("If-Match", "If-None-Match")
+        return condition_of(name, {field: headers.getall(field, []) for field in fields})
 
     async def read(self) -> bytes:
         """Return the next bytes of the body, b"" at its end.

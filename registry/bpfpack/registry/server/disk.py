@@ -25,6 +25,7 @@ from typing import IO, Final, TypeVar
 
 from bpfpack.registry.owned import OwnedDir, mapped
 from bpfpack.registry.server import files
+from bpfpack.registry.server.condition import Condition
 from bpfpack.registry.server.metadata import Metadata
 from bpfpack.registry.server.storage import NewManifest, Page, StoredManifest
 from bpfpack.registry.server.upload import DiskUpload
@@ -151,10 +152,14 @@ class DiskStorage:
         return await self._run(self._manifest, repository, reference)
 
     async def put_manifest(
-        self, repository: str, manifest: NewManifest, tags: Sequence[str]
+        self,
+        repository: str,
+        manifest: NewManifest,
+        tags: Sequence[str],
+        condition: Condition | None = None,
     ) -> frozenset[Digest]:
         """Keep a manifest, or return the blobs that it lacks."""
-        return await self._run(self._put_manifest, repository, manifest, tags)
+        return await self._run(self._put_manifest, repository, manifest, tags, condition)
 
     async def delete_manifest(self, repository: str, digest: Digest) -> bool:
         """Delete a manifest and every tag on it."""
@@ -239,14 +244,18 @@ class DiskStorage:
         return StoredManifest(digest=digest, media_type=media_type, raw=raw)
 
     def _put_manifest(
-        self, repository: str, manifest: NewManifest, tags: Sequence[str]
+        self,
+        repository: str,
+        manifest: NewManifest,
+        tags: Sequence[str],
+        condition: Condition | None,
     ) -> frozenset[Digest]:
         temporary = self._uploads / f"{uuid.uuid4()}-manifest"
         try:
             temporary.write_bytes(manifest.raw)
             files.sync_file(temporary)
             publish = functools.partial(files.publish, temporary, self._path(manifest.digest))
-            return self._metadata.put_manifest(repository, manifest, tags, publish)
+            return self._metadata.put_manifest(repository, manifest, tags, publish, condition)
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from bpfpack.registry.server.call import Call, content_headers, parse_digest
 from bpfpack.registry.server.faults import Fault, digest_invalid, manifest_unknown
-from bpfpack.registry.server.storage import NewManifest
+from bpfpack.registry.server.storage import NewManifest, Overtaken
 from bpfpack.spec import mediatypes
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
@@ -48,7 +48,12 @@ async def put(call: Call) -> web.StreamResponse:
         raise digest_invalid(f"the manifest is {digest}, not {reference}")
     # Four megabytes of JSON take long enough to keep other clients waiting.
     new = await asyncio.to_thread(_described, raw, media_type, digest)
-    if missing := await call.storage.put_manifest(call.repository, new, tags):
+    condition = call.condition(reference)
+    try:
+        missing = await call.storage.put_manifest(call.repository, new, tags, condition)
+    except Overtaken as e:
+        raise Fault(412, "PRECONDITION_FAILED", str(e)) from e
+    if missing:
         names = ", ".join(sorted(map(str, missing))[:3])
         raise Fault(404, "MANIFEST_BLOB_UNKNOWN", f"push the blobs first: {names}")
     response = web.Response(status=201, headers=content_headers(digest))

@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from bpfpack.registry.server.storage import NewManifest, Page
+from bpfpack.registry.server.condition import Condition
+from bpfpack.registry.server.storage import NewManifest, Overtaken, Page
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import StoreError
 from bpfpack.spec.limits import LIMITS
@@ -121,10 +122,16 @@ class Metadata:
         manifest: NewManifest,
         tags: Sequence[str],
         publish: Callable[[], None],
+        condition: Condition | None = None,
     ) -> frozenset[Digest]:
-        """Record a manifest and its tags together; return the blobs it lacks instead, if any."""
+        """Record a manifest and its tags together; return the blobs it lacks instead, if any.
+
+        Raises Overtaken when ``condition`` does not hold: asked and done in one transaction.
+        """
         digest = str(manifest.digest)
         with self._transaction() as db:
+            if condition and not condition.holds(_named(db, repository, condition.name)):
+                raise Overtaken(f"{condition.name} is not what it was taken for")
             if missing := _missing(db, repository, manifest.needs):
                 return missing
             publish()
@@ -284,6 +291,15 @@ def _mapped(path: Path) -> Iterator[None]:
 
 def _link(db: sqlite3.Connection, repository: str, digest: Digest, size: int) -> None:
     db.execute("INSERT OR REPLACE INTO blob VALUES (?, ?, ?)", (repository, str(digest), size))
+
+
+def _named(db: sqlite3.Connection, repository: str, name: Digest | str) -> Digest | None:
+    """What a tag or digest stands for inside a transaction."""
+    query = "SELECT digest FROM tag WHERE repository = ? AND name = ?"
+    if isinstance(name, Digest):
+        query = "SELECT digest FROM manifest WHERE repository = ? AND digest = ?"
+    row = db.execute(query, (repository, str(name))).fetchone()
+    return Digest.parse(row[0]) if row else None
 
 
 def _missing(

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import IO, Protocol
 
+from bpfpack.registry.server.condition import Condition
 from bpfpack.spec.digest import Digest
+from bpfpack.spec.errors import StoreError
 from bpfpack.spec.value import valuetype
 
 
@@ -41,6 +43,10 @@ class Page:
     entries: tuple[str, ...]
     last: str
     more: bool
+
+
+class Overtaken(StoreError):
+    """What a write was to replace is not, or no longer, what the client took it for."""
 
 
 class Blob(Protocol):
@@ -90,9 +96,16 @@ class Storage(Protocol):
 
     async def manifest(self, repository: str, reference: Digest | str) -> StoredManifest | None: ...
     async def put_manifest(
-        self, repository: str, manifest: NewManifest, tags: Sequence[str]
+        self,
+        repository: str,
+        manifest: NewManifest,
+        tags: Sequence[str],
+        condition: Condition | None = None,
     ) -> frozenset[Digest]:
-        """Keep it under its digest and ``tags``; return the blobs it lacks, and do nothing then."""
+        """Keep it under its digest and ``tags``; return the blobs it lacks, and do nothing then.
+
+        Raises Overtaken, having done nothing, when ``condition`` does not hold.
+        """
 
     async def delete_manifest(self, repository: str, digest: Digest) -> bool: ...
     async def delete_tag(self, repository: str, tag: str) -> bool: ...
