@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpfpack.runner.events.formatter import EventOutput, RecordType, make_formatter
+from bpfpack.runner.events.terminal import Terminal
 from bpfpack.spec.displays import FORMATS
 from bpfpack.spec.record import Field, RecordLayout
 from bpfpack.spec.safetext import printable
@@ -95,13 +96,14 @@ def _no_constant(name: str) -> None:
 
 @given(layouts(), records, st.sampled_from([None, 1, 20, 200]))
 def test_a_table_is_one_safe_line_for_each_record(
-    of: RecordLayout, raws: list[bytes], terminal: int | None
+    of: RecordLayout, raws: list[bytes], columns: int | None
 ) -> None:
+    terminal = None if columns is None else Terminal(columns=columns, lines=24)
     lines = _text("table", output(of), raws, terminal=terminal).split("\n")
     assert len(lines) == len(raws) + 1
     for line in lines:
         assert printable(line, 1 << 20) == line
-        assert terminal is None or len(line) <= terminal
+        assert columns is None or len(line) <= columns
 
 
 @given(layouts(), records)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from bpfpack.cli._exit import Exit, exit_for
 from bpfpack.cli.printer import Printer, abandon
-from bpfpack.spec.errors import BpfpackError
+from bpfpack.spec.errors import BpfpackError, shortage_hint
 
 
 def guarded(command: Callable[[], int], *, run: bool = False) -> int:
@@ -29,7 +29,10 @@ def guarded(command: Callable[[], int], *, run: bool = False) -> int:
 
 
 def _fault(error: Exception, *, run: bool) -> int:
-    """Tell of an error that is none of ours: a bug, in one line, and where it is."""
+    """Tell of an error that is none of ours: a host that runs out, or a bug and where it is."""
+    if hint := shortage_hint(error):
+        _tell(BpfpackError(str(error)).with_hint(hint))
+        return Exit.RUN_SELF if run else Exit.FAILED
     import traceback
 
     *_, last = traceback.extract_tb(error.__traceback__)
@@ -46,4 +49,5 @@ def _tell(error: BpfpackError) -> None:
     """Whatever was attached is gone: the reason may wait for its reader."""
     printer = Printer.standard()
     printer.waits = True
+    error.hint = error.hint or shortage_hint(error)
     printer.error(error)

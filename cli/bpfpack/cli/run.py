@@ -103,7 +103,13 @@ def _plan(spec: ObjectSpec, config: Config, request: RunRequest) -> "Plan":
         if any(is_ours(word) for word in request.arguments):
             raise e.with_hint("bpfpack's own options go before the reference") from e.__cause__
         raise
-    return plan(spec, config, LiveKernel(), values=encode_values(options, values, spec.byte_order))
+    return plan(
+        spec,
+        config,
+        LiveKernel(),
+        values=encode_values(options, values, spec.byte_order),
+        attach=request.values("attach"),
+    )
 
 
 def _package_help(host: Host, text: str, config_bytes: bytes, object_: bytes) -> int:
@@ -117,7 +123,7 @@ def _package_help(host: Host, text: str, config_bytes: bytes, object_: bytes) ->
 
 
 def _show_plan(host: Host, plan: "Plan", request: RunRequest) -> int:
-    if request.value("output") == "json":
+    if (request.value("output") or "").rpartition(":")[2] == "json":
         host.printer.document(plan.to_dict(), "json")
     else:
         for line in plan.lines():

@@ -17,7 +17,11 @@ PULL_MODES: Final = ("missing", "always", "never")
 
 @valuetype
 class Option:
-    """One option; ``metavar`` None makes it a flag, ``value`` is what a flag stands for."""
+    """One option; ``metavar`` None makes it a flag, ``value`` is what a flag stands for.
+
+    ``choices`` may have a name and a colon before them where ``named`` says so.  Every value
+    of an option that is ``repeatable`` counts, otherwise the last.
+    """
 
     name: str
     long: str
@@ -26,6 +30,8 @@ class Option:
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     value: str = ""
+    named: bool = False
+    repeatable: bool = False
 
 
 OPTIONS: Final[tuple[Option, ...]] = (
@@ -33,9 +39,21 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="output",
         long="--output",
         short="-o",
-        metavar="FORMAT",
-        help="table, json, csv or raw (default: table)",
+        metavar="[NAME:]FORMAT",
+        help="table, json, csv or raw (default: table), of the output NAME alone",
         choices=OUTPUTS,
+        named=True,
+        repeatable=True,
+    ),
+    Option(
+        name="file", long="--file", short="-f", metavar="FILE", help="write what is shown to FILE"
+    ),
+    Option(
+        name="attach",
+        long="--attach",
+        metavar="[PROG=]TARGET",
+        help="attach there: eth0, /bin/bash:readline, cpu-clock:99hz; repeatable",
+        repeatable=True,
     ),
     Option(name="max_events", long="--max-events", metavar="N", help="end after N events"),
     Option(name="timeout", long="--timeout", metavar="DURATION", help="end after 10s, 2m or 500ms"),
@@ -93,7 +111,7 @@ EXAMPLES: Final = (
 class RunRequest:
     """A parsed command line: bpfpack's options, REF, and the package's own arguments."""
 
-    options: dict[str, str]
+    options: dict[str, tuple[str, ...]]
     reference: str | None
     arguments: tuple[str, ...]
 
@@ -102,8 +120,12 @@ class RunRequest:
         return name in self.options
 
     def value(self, name: str, default: str | None = None) -> str | None:
-        """The value of an option, or ``default``."""
-        return self.options.get(name, default)
+        """The value of an option, the last of several, or ``default``."""
+        return self.options[name][-1] if name in self.options else default
+
+    def values(self, name: str) -> tuple[str, ...]:
+        """All values of an option, in the order in which they were given."""
+        return self.options.get(name, ())
 
 
 _BY_SPELLING: Final = {
@@ -119,7 +141,7 @@ def parse_run(argv: Sequence[str]) -> RunRequest:
     >>> parse_run(["-qo", "json", "ghcr.io/x/opensnoop", "--pid", "7"]).arguments
     ('--pid', '7')
     """
-    found: dict[str, str] = {}
+    found: dict[str, tuple[str, ...]] = {}
     rest = list(argv)
     while rest:
         word = rest.pop(0)
@@ -146,7 +168,7 @@ def is_ours(word: str) -> bool:
     return word.partition("=")[0] in _BY_SPELLING
 
 
-def _take_short(found: dict[str, str], word: str, rest: list[str]) -> None:
+def _take_short(found: dict[str, tuple[str, ...]], word: str, rest: list[str]) -> None:
     """Take ``-q``, ``-qv``, ``-ojson`` and ``-o json``."""
     letters = word[1:]
     while letters:
@@ -158,22 +180,26 @@ def _take_short(found: dict[str, str], word: str, rest: list[str]) -> None:
         _take(found, f"-{letter}", None, rest)
 
 
-def _take(found: dict[str, str], spelling: str, value: str | None, rest: list[str]) -> None:
+def _take(
+    found: dict[str, tuple[str, ...]], spelling: str, value: str | None, rest: list[str]
+) -> None:
     option = _BY_SPELLING.get(spelling)
     if option is None:
         raise _unknown(spelling)
     if option.metavar is None:
         if value is not None:
             raise UsageError(f"{spelling} takes no value")
-        found[option.name] = option.value
+        found[option.name] = (option.value,)
         return
     if value is None:
         if not rest:
             raise UsageError(f"{spelling} needs a value: {option.metavar}")
         value = rest.pop(0)
-    if option.choices and value not in option.choices:
-        raise UsageError(f"{spelling}: {value!r} is not one of {', '.join(option.choices)}")
-    found[option.name] = value
+    plain = value.rpartition(":")[2] if option.named else value
+    if option.choices and plain not in option.choices:
+        raise UsageError(f"{spelling}: {plain!r} is not one of {', '.join(option.choices)}")
+    before = found.get(option.name, ()) if option.repeatable else ()
+    found[option.name] = (*before, value)
 
 
 def _unknown(spelling: str) -> UsageError:

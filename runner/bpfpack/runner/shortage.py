@@ -1,18 +1,10 @@
 """What a host runs out of while a package is loaded, and what to do about it."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
 
-from bpfpack.spec.errors import KernelError
-
-_HINTS: Final = {
-    errno.EMFILE: "allow this process more open files: ulimit -n 1024",
-    errno.ENFILE: "the whole system has too many open files: look at sysctl fs.file-max",
-    errno.ENOMEM: "there is too little memory: free some, or look at the limits of its cgroup",
-}
+from bpfpack.spec.errors import SHORTAGES, KernelError, shortage_hint
 
 
 @contextmanager
@@ -21,7 +13,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except KernelError as e:
-        e.hint = e.hint or _HINTS.get(e.errno or 0)
+        e.hint = e.hint or shortage_hint(e)
         raise
 
 
@@ -31,7 +23,7 @@ def shortage(error: KernelError, descriptors: int) -> int | None:
     What libbpf fails with is not always what happened: it probes for features, and takes
     every failure for a kernel without.  So it is seen whether ``descriptors`` can be opened.
     """
-    if error.errno in _HINTS:
+    if error.errno in SHORTAGES:
         return error.errno
     opened: list[int] = []
     try:

@@ -22,7 +22,16 @@ BpfpackError                  .hint
 Every error is one line as text; ``hint`` says what to do next.
 """
 
-from typing import Self
+import errno
+from collections.abc import Mapping
+from typing import Final, Self
+
+#: What a host may run out of, and what to do about it, by errno.
+SHORTAGES: Final[Mapping[int, str]] = {
+    errno.EMFILE: "allow this process more open files: ulimit -n 1024",
+    errno.ENFILE: "the whole system has too many open files: look at sysctl fs.file-max",
+    errno.ENOMEM: "there is too little memory: free some, or look at the limits of its cgroup",
+}
 
 
 class BpfpackError(Exception):
@@ -175,3 +184,17 @@ class ProgramRejected(KernelError):
         if not omitted:
             return f"{self.program}: {summary}"
         return f"{self.program}: {summary} ({omitted} line{'s' * (omitted != 1)} omitted)"
+
+
+def shortage_hint(error: BaseException) -> str | None:
+    """Return what to do about the shortage that an error, or a cause of it, tells of.
+
+    >>> shortage_hint(KernelError(24, "Too many open files"))
+    'allow this process more open files: ulimit -n 1024'
+    """
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and (hint := SHORTAGES.get(seen.errno or 0)):
+            return hint
+        seen = seen.__cause__
+    return None

@@ -25,6 +25,7 @@ from bpfpack.runner.events.jsonlines import JsonRow, dump
 from bpfpack.runner.events.rows import Column, Rows
 from bpfpack.runner.events.selector import Selector
 from bpfpack.runner.events.table import Columns
+from bpfpack.runner.events.terminal import Screen
 from bpfpack.spec.record import RecordLayout
 from bpfpack.spec.safetext import fit, json_string, printable
 from bpfpack.spec.value import valuetype
@@ -73,10 +74,10 @@ def make_formatter(
     shape: OutputFormat,
     output: EventOutput,
     *,
-    terminal: int | None = None,
+    terminal: Screen | None = None,
     clock: WallClock | None = None,
 ) -> Formatter:
-    """Return the reference formatter; ``terminal`` is the width to cut table lines at."""
+    """Return the reference formatter; ``terminal`` is where table lines are cut."""
     if shape == "raw":
         return RawFormatter()
     known = _Known(output, clock or SystemClock())
@@ -189,7 +190,7 @@ def csv_quoted(text: str) -> str:
 class TableFormatter:
     """Aligned columns; a block, with a header of its own, whenever the type changes."""
 
-    def __init__(self, known: _Known, terminal: int | None) -> None:
+    def __init__(self, known: _Known, terminal: Screen | None) -> None:
         self._known, self._terminal = known, terminal
         self._blocks = [Columns(rows.columns, terminal) for rows in known.rows]
         self._shown: int | None = None
@@ -230,7 +231,7 @@ class TableFormatter:
     def _unknown(self, record: memoryview) -> str:
         more = "…" if len(record) > _GLIMPSE else ""
         text = f"? {record[:_GLIMPSE].hex()}{more}"
-        return text if self._terminal is None else fit(text, self._terminal)
+        return text if self._terminal is None else fit(text, self._terminal.columns)
 
 
 def cells(columns: Sequence[Column], raws: Sequence[Any]) -> list[str]:

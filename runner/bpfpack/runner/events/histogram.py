@@ -22,7 +22,8 @@ from bpfpack.runner.events.clock import SystemClock, WallClock
 from bpfpack.runner.events.entries import Elements, Entries, Entry, Side, is_count, may_miss
 from bpfpack.runner.events.formatter import OutputFormat, csv_cell, csv_quoted
 from bpfpack.runner.events.jsonlines import JsonRow
-from bpfpack.runner.events.tables import MapOutput, Terminal
+from bpfpack.runner.events.tables import MapOutput
+from bpfpack.runner.events.terminal import Screen
 from bpfpack.runner.events.values import local, utc
 from bpfpack.spec.config import Output
 from bpfpack.spec.errors import SpecError, UsageError
@@ -52,7 +53,7 @@ class HistogramSampler:
         output: MapOutput,
         elements: Elements,
         *,
-        terminal: Terminal | None = None,
+        terminal: Screen | None = None,
         clock: WallClock | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:

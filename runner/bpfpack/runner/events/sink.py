@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from bpfpack.spec.errors import UsageError
+from bpfpack.spec.errors import BpfpackError, UsageError
 
 #: Bytes that wait at most before the loop must flush.
 FULL: Final = 64 * 1024
@@ -31,7 +31,8 @@ class Sink:
 
     ``lines`` says that a newline ends each event: what is dropped is then counted in
     lines, otherwise in bytes.  Call `close` in the end: it takes back what was changed of a
-    descriptor that is shared with other processes.
+    descriptor that is shared with other processes.  Writing raises BpfpackError when there is
+    no more room, or the device fails.
     """
 
     def __init__(self, fd: int, *, wake_fd: int | None = None, lines: bool = True) -> None:
@@ -120,7 +121,7 @@ class Sink:
             except OSError as e:
                 # EIO: the terminal behind us has been closed.
                 if e.errno != errno.EIO or not self.terminal:
-                    raise
+                    raise BpfpackError(f"cannot write the output: {e.strerror}") from e
                 self.closed = True
         if self.closed or not self.waiting:
             self._clear()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bpfpack.runner.events.rows import Column
+from bpfpack.runner.events.terminal import Screen
 from bpfpack.spec.safetext import fit, printable, width
 
 #: Columns that no cell may make wider, so that one long path does not spread the rest.
@@ -13,11 +14,11 @@ _WIDEST: Final = 64
 class Columns:
     """Widths that begin with what the type suggests and grow with what is seen.
 
-    Numbers stand right, the rest left.  Lines are cut at ``terminal`` columns when that is
-    given.
+    Numbers stand right, the rest left.  Lines are cut where ``terminal`` ends when that
+    is given.
     """
 
-    def __init__(self, columns: Sequence[Column], terminal: int | None) -> None:
+    def __init__(self, columns: Sequence[Column], terminal: Screen | None) -> None:
         self._titles = [printable(c.field.title.upper(), _WIDEST) for c in columns]
         self._widths = [
             max(width(title), c.width) for title, c in zip(self._titles, columns, strict=True)
@@ -46,4 +47,4 @@ class Columns:
             for cell, size, room, right in zip(cells, sizes, self._widths, self._right, strict=True)
         ]
         text = " ".join(padded).rstrip(" ")
-        return text if self._terminal is None else fit(text, self._terminal)
+        return text if self._terminal is None else fit(text, self._terminal.columns)

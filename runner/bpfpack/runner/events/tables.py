@@ -16,6 +16,7 @@ from bpfpack.runner.events.clock import SystemClock, WallClock
 from bpfpack.runner.events.entries import Elements, Entries, Entry, is_count, may_miss
 from bpfpack.runner.events.formatter import OutputFormat, cells, csv_cell, csv_quoted
 from bpfpack.runner.events.table import Columns
+from bpfpack.runner.events.terminal import Screen
 from bpfpack.runner.events.values import local, utc
 from bpfpack.spec.errors import SpecError, UsageError
 from bpfpack.spec.record import RecordLayout
@@ -40,14 +41,6 @@ class MapOutput:
         return "" if self.alone else f'"output":{json_string(self.name)},'
 
 
-@valuetype
-class Terminal:
-    """The size of the terminal that output goes to."""
-
-    columns: int
-    lines: int
-
-
 class TableSampler:
     """Reads a map and shows it as a table.
 
@@ -61,7 +54,7 @@ class TableSampler:
         elements: Elements,
         *,
         sort: str | None = None,
-        terminal: Terminal | None = None,
+        terminal: Screen | None = None,
         clock: WallClock | None = None,
         now: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -72,7 +65,7 @@ class TableSampler:
         self._columns = (*self._entries.key.columns, *self._entries.value.columns)
         self._sort = self._sorting(sort)
         self._terminal, self._now = terminal, now
-        self._block = Columns(self._columns, terminal.columns if terminal else None)
+        self._block = Columns(self._columns, terminal)
         self._samples = 0
 
     def sample(self) -> bytes:

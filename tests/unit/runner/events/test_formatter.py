@@ -10,6 +10,7 @@ import pytest
 
 from bpfpack.runner.events.formatter import EventOutput, RecordType, make_formatter
 from bpfpack.runner.events.selector import Selector
+from bpfpack.runner.events.terminal import Terminal
 from bpfpack.spec.agreement import perf_size
 from bpfpack.spec.errors import SpecError
 from tests.kit.records import FixedClock, batch, field, layout, output, shown
@@ -318,7 +319,10 @@ def test_a_table_grows_with_what_it_shows_and_is_cut_at_the_terminal() -> None:
         "123456789 y",
         "        2 日本",
     ]
-    assert shown("table", wide, *records, terminal=10)[1:] == ["123456789…", "        2…"]
+    assert shown("table", wide, *records, terminal=Terminal(columns=10, lines=24))[1:] == [
+        "123456789…",
+        "        2…",
+    ]
 
 
 def test_names_that_cannot_stand_in_one_object_are_refused() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bpfpack.runner.events.histogram import HistogramSampler
-from bpfpack.runner.events.tables import MapOutput, TableSampler, Terminal
+from bpfpack.runner.events.tables import MapOutput, TableSampler
+from bpfpack.runner.events.terminal import Terminal
 from bpfpack.spec.config import Output
 from bpfpack.spec.errors import SpecError, UsageError
 from tests.kit.records import FixedClock, field, layout

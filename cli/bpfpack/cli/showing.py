@@ -1,0 +1,155 @@
+"""What of a package is shown and how: ``-o [NAME:]FORMAT``, as sources, samplers and formatters.
+
+What cannot be shown as it was asked for is a UsageError, before anything is loaded.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, cast
+
+from bpfpack.runner.events.formatter import (
+    EventOutput,
+    OutputFormat,
+    RecordType,
+    make_formatter,
+)
+from bpfpack.runner.events.loop import Sampled, Sampler, Stream
+from bpfpack.runner.losses import CountedSource, LossCounter
+from bpfpack.runner.session import Session
+from bpfpack.spec.agreement import event_layout, key_value_layouts
+from bpfpack.spec.config import Config, Output
+from bpfpack.spec.errors import UsageError
+from bpfpack.spec.objectspec import ObjectSpec
+from bpfpack.spec.value import valuetype
+
+if TYPE_CHECKING:
+    from bpfpack.runner.events.terminal import Screen
+
+#: How often a table is read unless the package says.
+_TABLE_MS: Final = 1000
+
+
+@valuetype
+class Shown:
+    """One output and the format it is shown in."""
+
+    output: Output
+    shape: OutputFormat
+
+    @property
+    def every(self) -> float | None:
+        """Seconds between the samples of a map, None for one at the end alone."""
+        default = _TABLE_MS if self.output.kind == "table" else None
+        interval = self.output.interval_ms or default
+        return interval / 1000 if interval else None
+
+
+def choose(package: str, outputs: Sequence[Output], words: Sequence[str]) -> tuple[Shown, ...]:
+    """Return what ``-o`` asks for; raises UsageError.
+
+    A format alone is for all outputs; one with a name is for that output, and where every
+    format has a name no other output is shown.
+    """
+    named = {name: shape for name, colon, shape in map(_split, words) if colon}
+    plain = [shape for _, colon, shape in map(_split, words) if not colon]
+    known = [output.name for output in outputs]
+    for name in named:
+        if name not in known:
+            raise UsageError(f"{package} has no output {name[:80]!r}").with_hint(
+                f"its outputs are {', '.join(known) or 'none'}"
+            )
+    rest = plain[-1] if plain else None if named else "table"
+    shapes = {name: named.get(name, rest) for name in known}
+    shown = tuple(
+        Shown(output=output, shape=cast("OutputFormat", shape))
+        for output in outputs
+        if (shape := shapes[output.name]) is not None
+    )
+    _check(package, shown)
+    return shown
+
+
+def _split(word: str) -> tuple[str, str, str]:
+    return word.rpartition(":")
+
+
+def _check(package: str, shown: Sequence[Shown]) -> None:
+    for one in shown:
+        if one.shape in ("csv", "raw") and len(shown) > 1:
+            names = ", ".join(s.output.name for s in shown)
+            raise UsageError(
+                f"-o {one.shape} is for one output, and {package} would show {len(shown)}"
+            ).with_hint(f"-o NAME:{one.shape} chooses one of {names}")
+        if one.shape == "raw" and one.output.kind != "events":
+            raise UsageError(
+                f"-o raw is for events; {one.output.name} is shown as table, json or csv"
+            )
+
+
+@valuetype
+class Showing:
+    """Turns what was chosen into what the loop runs; ``terminal`` is where it goes, if to one."""
+
+    spec: ObjectSpec
+    config: Config
+    shown: tuple[Shown, ...]
+    terminal: "Screen | None"
+
+    @property
+    def _alone(self) -> bool:
+        return len(self.shown) == 1
+
+    def streams(self, session: Session) -> list[Stream]:
+        """The outputs that are events, from the sources of a session."""
+        return [self._stream(session, one) for one in self.shown if one.output.kind == "events"]
+
+    def _stream(self, session: Session, one: Shown) -> Stream:
+        source = session.sources[one.output.name]
+        counter = LossCounter.of(self.spec, one.output.map, session.map)
+        return Stream(
+            source=CountedSource(source, counter) if counter else source,
+            formatter=make_formatter(
+                one.shape, self._event_output(one.output), terminal=self.terminal
+            ),
+        )
+
+    def _event_output(self, output: Output) -> EventOutput:
+        types = tuple(
+            RecordType(layout=event_layout(self.spec, self.config, t), when=t.when)
+            for t in output.types
+        )
+        return EventOutput(
+            name=output.name, types=types, discriminator=output.discriminator, alone=self._alone
+        )
+
+    def samplers(self, session: Session) -> list[Sampled]:
+        """Maps, read as often as the package says; a histogram by default once, at the end."""
+        return [
+            Sampled(sampler=self._sampler(session, one), interval=one.every)
+            for one in self.shown
+            if one.output.kind != "events"
+        ]
+
+    def _sampler(self, session: Session, one: Shown) -> Sampler:
+        from bpfpack.runner.events.histogram import HistogramSampler
+        from bpfpack.runner.events.tables import MapOutput, TableSampler
+
+        output = one.output
+        found = next(m for m in self.spec.maps if m.name == output.map)
+        key, value = key_value_layouts(self.spec, self.config, found)
+        about = MapOutput(name=output.name, key=key, value=value, alone=self._alone)
+        elements = session.map(output.map)
+        if output.kind == "table":
+            return TableSampler(
+                one.shape, about, elements, sort=output.sort, terminal=self.terminal
+            )
+        return HistogramSampler(one.shape, output, about, elements, terminal=self.terminal)
+
+
+def terminal_of(fd: int) -> "Screen | None":
+    """The size of the terminal behind a descriptor, as it is whenever it is asked for."""
+    if not os.isatty(fd):
+        return None
+    from bpfpack.runner.events.terminal import LiveTerminal
+
+    return LiveTerminal(fd)
