@@ -89,12 +89,14 @@ def test_every_test_module_is_in_a_named_place() -> None:
     known = {
         "unit",
         "arch",
+        "attacks",
         "contract",
         "property",
         "conformance",
         "image",
         "kernel",
         "kit",
+        "peers",
         "acceptance",
         "testdata",
     }

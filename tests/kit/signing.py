@@ -78,9 +78,11 @@ def policy_for(scope: str, *names: str, **options: object) -> Policy:
     return Policy.from_dict({"version": 1, "scopes": {scope: {"keys": keys, **options}}})
 
 
-def make_package(name: str = "opensnoop", content: bytes = b"\x7fELF one") -> Package:
+def make_package(
+    name: str = "opensnoop", content: bytes = b"\x7fELF one", *, version: str | None = None
+) -> Package:
     """A package whose object need not be one: trust never looks inside."""
-    return build_package(Config(name=name), content, file_name=f"{name}.o")
+    return build_package(Config(name=name, version=version), content, file_name=f"{name}.o")
 
 
 @dataclass(slots=True)
@@ -196,9 +198,11 @@ def artifact_of(
     )
 
 
-def signed_artifact(name: str = "alice", reference: Reference = REF) -> RemoteArtifact:
+def signed_artifact(
+    name: str = "alice", reference: Reference = REF, *, version: str | None = None
+) -> RemoteArtifact:
     """The everyday case: one package, signed by one key for the name it is run under."""
-    package = make_package()
+    package = make_package(version=version)
     repository = repository_with(package)
     sign_into(repository, package.manifest.descriptor, name, reference)
     return artifact_of(package, collect(repository, package.manifest.descriptor))
@@ -215,6 +219,9 @@ class MemoryMarks:
             return self.held.get((repository, tag))
         found = (mark for mark in self.held.values() if mark.repository == repository)
         return max(found, key=lambda mark: mark.created, default=None)
+
+    def tags(self, repository: str) -> tuple[str, ...]:
+        return tuple(sorted(tag for name, tag in self.held if name == repository))
 
     def record(self, mark: Mark) -> None:
         self.held[mark.repository, mark.tag] = mark

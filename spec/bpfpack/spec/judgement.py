@@ -40,6 +40,10 @@ class Marks(Protocol):
         """
         ...
 
+    def tags(self, repository: str) -> tuple[str, ...]:
+        """Return the tags that have a mark; raises TrustError."""
+        ...
+
 
 @valuetype
 class Evidence:

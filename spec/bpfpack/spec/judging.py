@@ -4,8 +4,8 @@
  2. the signature over raw bytes, by a key of that scope; a key in a message never counts;
  3. the key's window, by the clock of this host;
  4. only now the content: strict parsing, which digest, which name, which times;
- 5. the newest that this host accepted for the tag; for ``latest`` that nobody typed, the
-    newest that it accepted for any tag of the repository.
+ 5. the newest that this host accepted for the tag; for ``latest`` that nobody typed, also the
+    newest of the highest release that it accepted, unless the package is of no lower version.
 
 One good candidate suffices; a bad one never hides a good one, and each keeps its reason.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Final
 
-from bpfpack.spec import signature
+from bpfpack.spec import mediatypes, signature
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError, TrustError
 from bpfpack.spec.judgement import Evidence, Judgement, Mark, Marks, SignatureCheck, Verdict
@@ -22,6 +22,7 @@ from bpfpack.spec.origin import Origin
 from bpfpack.spec.policy import ONLY_KEY, Key, Policy, Scope, fold_host
 from bpfpack.spec.signature import Candidate, Claims, PlaceName, SignaturePlace
 from bpfpack.spec.value import valuetype
+from bpfpack.spec.versions import above, is_release
 
 #: How far a signer's clock may be ahead of ours.
 CLOCK_SKEW: Final = timedelta(hours=24)
@@ -66,7 +67,7 @@ def judge(
         policy=policy,
         check=check,
         now=now,
-        newest=_newest(evidence.origin, marks) if not allow_downgrade else None,
+        newest=_newest(evidence, marks) if not allow_downgrade else None,
         host_key=host_key,
     )
     verdicts = tuple(scale.weigh_all(evidence.places))
@@ -280,15 +281,25 @@ def _check_prefix(claims: Claims, scope: Scope) -> None:
         raise _Refused(f"was made for {claims.reference or 'no name'}, not for {scope.signed_as}")
 
 
-def _newest(origin: Origin, marks: Marks) -> Mark | None:
-    reference = origin.reference
+def _newest(evidence: Evidence, marks: Marks) -> Mark | None:
+    reference = evidence.origin.reference
     if reference is None or reference.tag is None or reference.digest is not None:
         return None
     name = fold_host(reference.name)
-    if origin.implicit and reference.tag == "latest":
+    implicit = evidence.origin.implicit and reference.tag == "latest"
+    if implicit and not _is_highest(evidence, marks.tags(name)):
         # Where 2.0 ran, an old `latest` that was once signed is no less of a step back.
         return marks.newest(name)
     return marks.newest(name, reference.tag)
+
+
+def _is_highest(evidence: Evidence, accepted: tuple[str, ...]) -> bool:
+    """Say whether the package is of no lower version than any that this host accepted.
+
+    Then an older branch, whose releases were signed later, holds nothing back.
+    """
+    version = evidence.manifest.annotations.get(mediatypes.VERSION, "")
+    return is_release(version) and above(version, accepted) is None
 
 
 def _refusal(

@@ -19,12 +19,21 @@ def highest_release(tags: Iterable[str]) -> str | None:
     >>> highest_release(["v0.9", "1.10.0", "1.9.9", "2.0.0-rc.1", "latest", "1", "20260101"])
     '1.10.0'
     """
-    found = [(_parts(tag), tag) for tag in tags if _RELEASE.fullmatch(tag)]
+    found = [(_parts(tag), tag) for tag in tags if is_release(tag)]
     dotted = [pair for pair in found if len(pair[0]) > 1]
     if not (known := dotted or found):
         return None
     # Padded, so that 1.2 and 1.2.0 are the same version; the longer spelling is the fixed one.
     return max(known, key=lambda pair: (_padded(pair[0]), len(pair[0]), pair[1]))[1]
+
+
+def is_release(tag: str) -> bool:
+    """Say whether a tag or a version is that of a release.
+
+    >>> is_release("v1.2"), is_release("1.2-rc.1"), is_release("latest")
+    (True, False, False)
+    """
+    return _RELEASE.fullmatch(tag) is not None
 
 
 def above(tag: str, others: Iterable[str]) -> str | None:
@@ -35,10 +44,10 @@ def above(tag: str, others: Iterable[str]) -> str | None:
     >>> above("1.0", ["latest", "2", "1.5"]), above("2.0.0", ["2", "1.5"])
     ('2', None)
     """
-    if not _RELEASE.fullmatch(tag):
+    if not is_release(tag):
         return None
     limit = _padded(_parts(tag))
-    found = [(_padded(_parts(other)), other) for other in others if _RELEASE.fullmatch(other)]
+    found = [(_padded(_parts(other)), other) for other in others if is_release(other)]
     return max((pair for pair in found if pair[0] > limit), default=(limit, None))[1]
 
 

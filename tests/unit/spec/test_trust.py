@@ -307,11 +307,11 @@ class TestRollback:
         artifact = replace(signed_artifact("alice", later), origin=origin_of(later))
         admitted(artifact, ALICE, marks=self.mark(0, Digest.sha256(b"newer")))
 
-    def latest(self, *, implicit: bool = True) -> RemoteArtifact:
+    def latest(self, *, implicit: bool = True, version: str | None = None) -> RemoteArtifact:
         """An old ``latest``, signed yesterday under that very name."""
         latest = REF.with_tag("latest")
         origin = replace(origin_of(latest), implicit=implicit)
-        return replace(signed_artifact("alice", latest), origin=origin)
+        return replace(signed_artifact("alice", latest, version=version), origin=origin)
 
     def test_an_old_latest_that_nobody_typed(self) -> None:
         """This host accepted 1.0 today: yesterday's ``latest`` is no default any more."""
@@ -326,6 +326,32 @@ class TestRollback:
         same = self.latest().manifest.descriptor.digest
         for marks in (MemoryMarks(), self.mark(2, Digest.sha256(b"older")), self.mark(0, same)):
             admitted(self.latest(), ALICE, marks=marks)
+
+    @pytest.mark.parametrize("version", ["1.0", "v1.0.0", "2"])
+    def test_an_older_branch_holds_no_latest_of_a_higher_version_back(self, version: str) -> None:
+        """This host ran 1.0 by name, which was signed after ``latest``."""
+        marks = self.mark(0, Digest.sha256(b"newer"))
+        admitted(self.latest(version=version), ALICE, marks=marks)
+
+    @pytest.mark.parametrize("version", ["0.9", "2-rc.1", "nightly"])
+    def test_a_lower_version_or_none_is_held_back(self, version: str) -> None:
+        marks = self.mark(0, Digest.sha256(b"newer"))
+        assert "accepted before for 1.0" in str(
+            refused(self.latest(version=version), ALICE, marks=marks)
+        )
+
+    def test_no_version_excuses_a_latest_that_is_older_than_the_last(self) -> None:
+        newest = Mark(
+            repository="ghcr.io/x/opensnoop",
+            tag="latest",
+            created=NOW,
+            digest=Digest.sha256(b"newer"),
+        )
+        marks = MemoryMarks()
+        marks.record(newest)
+        assert "accepted before for latest" in str(
+            refused(self.latest(version="9.0"), ALICE, marks=marks)
+        )
 
     def test_an_implicit_release_is_held_against_its_own_tag(self) -> None:
         origin = replace(origin_of(), implicit=True)
@@ -451,6 +477,9 @@ class TestWarnAndSkip:
         class Unreadable:
             def newest(self, repository: str, tag: str | None = None) -> Mark | None:
                 raise TrustError(f"cannot tell what was accepted of {repository}:{tag}")
+
+            def tags(self, repository: str) -> tuple[str, ...]:
+                raise TrustError(f"cannot tell what was accepted of {repository}")
 
         refused(signed_artifact(), ALICE, marks=Unreadable())
         skip = InsecureSkip(reason="--insecure-skip-verify")
