@@ -1,0 +1,124 @@
+"""Network namespaces by identity: which one this is, and the way back to another."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Self
+
+from bpfpack.runner._native.netlink import Netlink
+from bpfpack.spec import fields
+from bpfpack.spec.errors import KernelError
+from bpfpack.spec.value import valuetype
+
+_HERE: Final = "/proc/thread-self/ns/net"
+_NUMBER: Final = re.compile(r"[0-9]+")
+#: Names of mount points have blanks and backslashes as ``\040`` (proc_pid_mountinfo(5)).
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+@valuetype
+class Namespace:
+    """A network namespace.
+
+    An inode number is used again when its namespace is gone; the cookie, which kernels have
+    since 5.14, is not.
+    """
+
+    inode: int
+    cookie: int | None = None
+
+    @classmethod
+    def of(cls, net: Netlink) -> Self:
+        """The namespace of this thread, in which ``net`` was opened; raises KernelError."""
+        try:
+            inode = Path(_HERE).stat().st_ino
+        except OSError as e:
+            raise KernelError(e.errno or 0, str(e.strerror), _HERE) from e
+        return cls(inode=inode, cookie=net.cookie)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return fields.present(inode=self.inode, cookie=self.cookie)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Parse; raises SpecError."""
+        return cls(
+            inode=fields.integer(data, "inode", low=1),
+            cookie=fields.optional_integer(data, "cookie", high=2**64 - 1),
+        )
+
+    @contextmanager
+    def netlink(self) -> Iterator[Netlink | None]:
+        """Give a socket in that namespace, None when nothing that is seen from here is in it.
+
+        Raises KernelError when it is there and may not be entered.
+        """
+        for found in self._sockets():
+            with found as net:
+                # Another one has its number by now: ours is gone.
+                yield net if net.cookie == self.cookie else None
+                return
+        yield None
+
+    def _sockets(self) -> Iterator[Netlink]:
+        here = Netlink.open()
+        if Namespace.of(here).inode == self.inode:
+            yield here
+            return
+        here.close()
+        for path in _ways(f"net:[{self.inode}]"):
+            try:
+                namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError:
+                continue  # it ended meanwhile, or another mount lies over it
+            try:
+                if os.fstat(namespace).st_ino == self.inode:
+                    yield Netlink.open(namespace)
+                    return
+            finally:
+                os.close(namespace)
+
+
+def _ways(name: str) -> Iterator[str]:
+    """Paths to the namespace that the kernel calls ``name``: mounts, processes, descriptors."""
+    yield from _mounts(name)
+    processes = [entry for entry in _listed("/proc") if _NUMBER.fullmatch(entry)]
+    for process in processes:
+        for thread in _listed(f"/proc/{process}/task"):
+            path = f"/proc/{process}/task/{thread}/ns/net"
+            if _target(path) == name:
+                yield path
+    for process in processes:
+        for number in _listed(f"/proc/{process}/fd"):
+            path = f"/proc/{process}/fd/{number}"
+            if _target(path) == name:
+                yield path
+
+
+def _mounts(name: str) -> Iterator[str]:
+    """Where `ip netns`, docker and others keep a namespace by a mount of its file."""
+    try:
+        text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError as e:
+        raise KernelError(e.errno or 0, str(e.strerror), "/proc/self/mountinfo") from e
+    for line in text.splitlines():
+        words = line.split(" ")
+        if words[3] == name:
+            yield _ESCAPED.sub(lambda found: chr(int(found[1], 8)), words[4])
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        return os.listdir(path)  # noqa: PTH208 (names, in /proc)
+    except OSError:
+        return []  # the process ended, or is another user's, as are its namespaces
+
+
+def _target(path: str) -> str:
+    try:
+        return os.readlink(path)  # noqa: PTH115 (no path: "net:[4026531840]")
+    except OSError:
+        return ""
