@@ -76,6 +76,8 @@ class Limits:
     # The kernel, include/linux/bpf.h and BPF_COMPLEXITY_LIMIT_INSNS.
     program_instructions: int = 1_000_000
     programs: int = 1024
+    # Of one program.
+    targets: int = 64
     functions: int = 4096
     # In the code of an object, and steps to follow those of all its programs.
     calls: int = 1_000_000
@@ -90,6 +92,25 @@ class Limits:
     source: int = 64 * MIB
     source_files: int = 4096
     vmlinux_header: int = 32 * MIB
+    # What a build in a container may take as a whole.
+    container_seconds: int = 600
+    container_memory: int = 2048 * MIB
+    container_scratch: int = 512 * MIB
+    container_processes: int = 256
+
+    # Symbols or their names in a program that is probed: 200 MiB in an unstripped browser.
+    # Names that are compared with one that is missing.
+    symbol_table: int = 512 * MIB
+    near_names: int = 256 * KIB
+    # ld.so.cache, 100 KiB on a large desktop; /proc/PID/maps of a process with 65530 mappings.
+    library_cache: int = 16 * MIB
+    process_maps: int = 16 * MIB
+    # What outlives its descriptor: 300 bytes for each attachment; files in one directory.
+    journal: int = 1 * MIB
+    journal_entries: int = 2048
+    journals: int = 4096
+    # To one question, such as which filters an interface has.
+    netlink_messages: int = 65536
 
 
 LIMITS: Final = Limits()
