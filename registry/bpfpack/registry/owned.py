@@ -96,6 +96,18 @@ class Pending:
             self.committed = True
             os.fsync(fd)
 
+    def commit_new(self, name: str) -> bool:
+        """Make it ``name``; False when something has that name already.  Durable on return."""
+        fd = self._directory.fd
+        self.sync()
+        with mapped(str(self._directory.path)):
+            try:
+                os.link(self._name, _component(name), src_dir_fd=fd, dst_dir_fd=fd)
+            except FileExistsError:
+                return False
+            os.fsync(fd)
+        return True  # the name that it was written under goes with the block
+
 
 class OwnedDir:
     """An open directory; ``owners`` are the user ids whose content counts."""
@@ -273,13 +285,12 @@ class OwnedDir:
         """List what is inside, sorted, without files that are being written."""
         return [name for name in self._all_names() if not name.startswith(TEMPORARY)]
 
-    def sweep_temporary(self, deadline: float) -> None:
-        """Remove files that a killed writer left, last written before ``deadline``."""
-        for name in self._all_names():
-            if name.startswith(TEMPORARY):
-                status = self.status(name)
-                if status is not None and status.st_mtime <= deadline:
-                    self.remove(name)
+    def unfinished(self, deadline: float) -> dict[str, int]:
+        """Return the files that killed writers left, last written before ``deadline``: sizes."""
+        found = (
+            (name, self.status(name)) for name in self._all_names() if name.startswith(TEMPORARY)
+        )
+        return {name: s.st_size for name, s in found if s is not None and s.st_mtime <= deadline}
 
     def _all_names(self) -> list[str]:
         with mapped(str(self.path)):

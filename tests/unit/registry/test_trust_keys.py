@@ -290,25 +290,38 @@ class TestCheck:
 
 class TestFiles:
     def test_written_once_and_for_us_alone(self, tmp_path: Path) -> None:
-        path = tmp_path / "made" / "identity.key"
-        keyfiles.write_new(path, b"one", private=True)
-        assert path.stat().st_mode & 0o777 == 0o600
+        base = tmp_path / "made" / "identity"
+        key, pub = keyfiles.write_pair(base, b"one", b"public")
+        assert (key.stat().st_mode & 0o777, pub.stat().st_mode & 0o077) == (0o600, 0o044)
         with pytest.raises(UsageError, match="never overwritten"):
-            keyfiles.write_new(path, b"two", private=True)
-        assert keyfiles.read_private(str(path), {}) == b"one"
+            keyfiles.write_pair(base, b"two", b"other")
+        assert keyfiles.read_private(str(key), {}) == b"one"
+        assert keyfiles.read_public(str(pub), {}) == "public"
+        assert sorted(base.parent.iterdir()) == [key, pub]
+
+    def test_half_a_pair_is_taken_back(self, tmp_path: Path) -> None:
+        (tmp_path / "x.pub").write_bytes(b"mine")
+        with pytest.raises(UsageError, match=r"x\.pub exists"):
+            keyfiles.write_pair(tmp_path / "x", b"one", b"public")
+        assert [p.name for p in tmp_path.iterdir()] == ["x.pub"]
+
+    def test_what_makes_half_a_pair_whole_is_said(self, tmp_path: Path) -> None:
+        keyfiles.write_pair(tmp_path / "x", b"one", b"public")[1].unlink()
+        with pytest.raises(UsageError, match=r"x\.key exists") as caught:
+            keyfiles.write_pair(tmp_path / "x", b"two", b"public")
+        assert caught.value.hint and "pubkey --key" in caught.value.hint
 
     def test_a_link_is_not_followed(self, tmp_path: Path) -> None:
         (tmp_path / "x.key").symlink_to(tmp_path / "elsewhere")
         with pytest.raises(UsageError):
-            keyfiles.write_new(tmp_path / "x.key", b"one", private=True)
+            keyfiles.write_pair(tmp_path / "x", b"one", b"public")
         assert not (tmp_path / "elsewhere").exists()
         with pytest.raises(StoreError):
             keyfiles.read_private(str(tmp_path / "x.key"), {})
 
     @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602])
     def test_a_private_key_that_others_can_read_or_write(self, tmp_path: Path, mode: int) -> None:
-        path = tmp_path / "x.key"
-        keyfiles.write_new(path, b"one", private=True)
+        path, _ = keyfiles.write_pair(tmp_path / "x", b"one", b"public")
         path.chmod(mode)
         with pytest.raises(StoreError, match="others can"):
             keyfiles.read_private(str(path), {})

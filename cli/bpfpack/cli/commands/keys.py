@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal
 import typer
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.identity import load_key, prompt_for
+from bpfpack.cli.identity import has_identity, load_key, prompt_for
 from bpfpack.cli.options import PasswordFd, PasswordFile
 from bpfpack.registry.trust import keyfiles, keys, passwords
 from bpfpack.spec.errors import NotFound
@@ -37,8 +37,10 @@ def keygen(
         typer.Option("--type", help="The kind of key."),
     ] = "ecdsa-p256",
     import_: Annotated[
-        Path | None,
-        typer.Option("--import", help="Take this unencrypted PEM key.", metavar="FILE"),
+        str | None,
+        typer.Option(
+            "--import", help="Take this unencrypted PEM key: a file, or env://VAR.", metavar="FILE"
+        ),
     ] = None,
     password_file: PasswordFile = None,
     password_fd: PasswordFd = None,
@@ -50,9 +52,10 @@ def keygen(
     """
     host = Host.here()
     base = Path(prefix) if prefix else host.dirs.config / Path(keyfiles.IDENTITY).stem
-    private, public = base.with_name(f"{base.name}.key"), base.with_name(f"{base.name}.pub")
     if import_:
-        key = keys.import_key(keyfiles.read_private(str(import_), os.environ))
+        key = keys.import_key(keyfiles.read_private(import_, os.environ))
+        if warning := keys.public_warning(key.public_pem):
+            host.printer.warn(warning)
     else:
         key = keys.generate(type_)
     password = passwords.obtain(
@@ -61,8 +64,7 @@ def keygen(
         fd=password_fd,
         prompt=prompt_for("Password for the new key", confirm=True),
     )
-    keyfiles.write_new(private, keys.lock(key, password), private=True)
-    keyfiles.write_new(public, key.public_pem.encode(), private=False)
+    private, public = keyfiles.write_pair(base, keys.lock(key, password), key.public_pem.encode())
     host.printer.result(f"private key  {private}")
     host.printer.result(f"public key   {public}")
     host.printer.result(f"fingerprint  SHA256:{fingerprint(key.public_pem)}")
@@ -82,9 +84,12 @@ def pubkey(
     if key is None:
         public = (host.dirs.config / keyfiles.IDENTITY).with_suffix(".pub")
         try:
-            host.printer.text(keyfiles.read_public(str(public), host.environ))
+            text = keyfiles.read_public(str(public), host.environ)
         except NotFound as e:
-            raise NotFound("you have no key yet").with_hint("bpfpack keygen makes one") from e
-        return
+            if not has_identity(host):
+                raise NotFound("you have no key yet").with_hint("bpfpack keygen makes one") from e
+        else:
+            host.printer.text(text)
+            return
     unlocked = load_key(host, key, password_file=password_file, password_fd=password_fd)
     host.printer.text(unlocked.public_pem)

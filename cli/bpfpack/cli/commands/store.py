@@ -1,5 +1,6 @@
 """The local store: list, tag, rmi, prune."""
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -12,12 +13,15 @@ from bpfpack.cli.located import held
 from bpfpack.cli.options import ListingFormat
 from bpfpack.cli.units import age, size
 from bpfpack.registry.store.disk import DiskStore
+from bpfpack.registry.store.prune import GRACE, Pruned
 from bpfpack.registry.store.record import Origin, Record
 from bpfpack.registry.transfer import copy
+from bpfpack.registry.unfinished import Unfinished, sweep_path
 from bpfpack.spec.errors import ContentError, NotFound, SpecError, UsageError
 from bpfpack.spec.manifest import Manifest
 from bpfpack.spec.package import children
 from bpfpack.spec.reference import Reference
+from bpfpack.spec.value import replace
 
 EXAMPLES: Final = {
     "list": ("bpfpack list", "bpfpack list -o json", "bpfpack list ghcr.io/x/opensnoop"),
@@ -109,19 +113,34 @@ def prune(
 ) -> None:
     """Delete content that no name reaches.
 
-    What was touched within the last hour stays: a build or a pull may be about to name it.
+    Files that killed commands left go too. What was touched within the last hour stays: a
+    build or a pull may be about to name it.
     """
     host = Host.here()
-    found = host.store.prune(dry_run=True)
-    if not found.digests or dry_run:
-        host.printer.result(f"{len(found.digests)} blobs, {size(found.size)} to delete")
+    found = _prune(host, dry_run=True)
+    if dry_run or not (found.digests or found.unfinished):
+        host.printer.result(f"{_told(found)} to delete")
         return
     if not force:
         if not can_ask():
             raise UsageError("nobody to ask whether to delete").with_hint("give --force")
-        typer.confirm(f"Delete {len(found.digests)} blobs, {size(found.size)}?", abort=True)
-    gone = host.store.prune()
-    host.printer.result(f"deleted {len(gone.digests)} blobs, {size(gone.size)}")
+        typer.confirm(f"Delete {_told(found)}?", abort=True)
+    host.printer.result(f"deleted {_told(_prune(host, dry_run=False))}")
+
+
+def _prune(host: Host, *, dry_run: bool) -> Pruned:
+    """The store, and the files of killed commands in the other directories."""
+    pruned = host.store.prune(dry_run=dry_run)
+    deadline = time.time() - GRACE
+    left = Unfinished()
+    for path in (host.dirs.config, host.dirs.state, host.dirs.cache):
+        left += sweep_path(path, deadline, dry_run=dry_run)
+    return replace(pruned, unfinished=pruned.unfinished + left.files, size=pruned.size + left.size)
+
+
+def _told(pruned: Pruned) -> str:
+    files = f" and {pruned.unfinished} unfinished files" if pruned.unfinished else ""
+    return f"{len(pruned.digests)} blobs{files}, {size(pruned.size)}"
 
 
 def _row(store: DiskStore, record: Record) -> Mapping[str, Any]:

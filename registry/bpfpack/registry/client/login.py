@@ -3,7 +3,6 @@
 import base64
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from bpfpack.registry.client.credentials import (
 from bpfpack.registry.client.remote import RegistryClient
 from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.wire import Credential
+from bpfpack.registry.replacing import replacing
 from bpfpack.spec.errors import Denied, StoreError, UsageError
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.value import valuetype
@@ -84,29 +84,10 @@ def write(path: Path, config: Mapping[str, Any]) -> None:
     data = json.dumps(config, indent="\t").encode() + b"\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        real = Path(os.path.realpath(path))
-        _replace(real, data)
+        with replacing(Path(os.path.realpath(path)), 0o600) as file:
+            file.write(data)
     except OSError as e:
         raise StoreError(f"cannot write {path}: {e.strerror}") from e
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _keep(

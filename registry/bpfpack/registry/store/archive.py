@@ -6,13 +6,12 @@ import stat
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
 from bpfpack.registry.owned import mapped
+from bpfpack.registry.replacing import replacing
 from bpfpack.registry.store import attached
 from bpfpack.registry.store.disk import LAYOUT
 from bpfpack.registry.store.files import Window, write_all
@@ -126,7 +125,7 @@ class ArchiveWriter:
         with mapped(str(path)):
             _refuse_foreign_link(path)
             special = path.exists() and not stat.S_ISREG(path.stat().st_mode)
-            with path.open("wb") if special else _replacing(path.resolve()) as out:
+            with path.open("wb") if special else replacing(path.resolve()) as out:
                 self.write(out)
 
 
@@ -172,23 +171,3 @@ def _refuse_foreign_link(path: Path) -> None:
         raise StoreError(f"{path} is a link that somebody else made").with_hint(
             "remove it, or write somewhere else"
         )
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file that takes the place of ``path`` when the block ends well."""
-    temporary = path.with_name(f".{path.name[:64]}.{os.urandom(8).hex()}")
-    try:
-        with temporary.open("xb") as out:
-            yield out
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(parent)
-    finally:
-        os.close(parent)

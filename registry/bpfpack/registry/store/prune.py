@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from bpfpack.registry.owned import OwnedDir
 from bpfpack.registry.store import attached
 from bpfpack.registry.store.record import RECORD_LIMIT, descriptor_from, directory_of
+from bpfpack.registry.unfinished import sweep
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import ContentError, LimitExceeded, NotFound, SpecError, StoreError
 from bpfpack.spec.manifest import Index
@@ -32,10 +33,11 @@ _Held: TypeAlias = tuple[str, Digest]
 
 @valuetype
 class Pruned:
-    """What was removed, or would have been: blobs, and their bytes."""
+    """What was removed, or would have been: blobs, files of killed writers, all their bytes."""
 
     digests: tuple[Digest, ...]
     size: int
+    unfinished: int = 0
 
 
 def prune(store: "DiskStore", root: OwnedDir, *, grace: float, dry_run: bool) -> Pruned:
@@ -54,8 +56,11 @@ def prune(store: "DiskStore", root: OwnedDir, *, grace: float, dry_run: bool) ->
     if not dry_run:
         _sweep_descriptors(root, reached, kept, deadline)  # names go before what they name
         _sweep_blobs(root, dead)
-        _sweep_left_over(root, deadline)
-    return Pruned(digests=tuple(sorted(dead)), size=sum(dead.values()))
+    left = sweep(root, deadline, dry_run=dry_run)
+    if not dry_run:
+        _sweep_empty(root)
+    size = sum(dead.values()) + left.size
+    return Pruned(digests=tuple(sorted(dead)), size=size, unfinished=left.files)
 
 
 def _reached(store: "DiskStore", root: OwnedDir) -> set[_Held]:
@@ -167,27 +172,23 @@ def _beside(root: OwnedDir) -> Iterator[tuple[tuple[str, ...], str, Digest | Non
                     yield place, name, _digest(algorithm, encoded)
 
 
-def _sweep_left_over(root: OwnedDir, deadline: float) -> None:
-    """Remove temporary files of killed writers, and directories with nothing in them."""
-    root.sweep_temporary(deadline)
-    for algorithm in _names(root, "blobs"):
-        # The directory stays: a push fills its file there without holding the lock.
-        with root.below("blobs", algorithm) as directory:
-            if directory:
-                directory.sweep_temporary(deadline)
+def _sweep_empty(root: OwnedDir) -> None:
+    """Remove directories with nothing in them.
+
+    Those for blobs stay: a push fills its file there without holding the lock.
+    """
     for top in ("refs", "referrers", "attached"):
-        _sweep_tree(root, (top,), deadline)
+        _sweep_tree(root, (top,))
 
 
-def _sweep_tree(root: OwnedDir, place: tuple[str, ...], deadline: float) -> None:
+def _sweep_tree(root: OwnedDir, place: tuple[str, ...]) -> None:
     with root.below(*place) as directory:
         if directory is None:
             return
-        directory.sweep_temporary(deadline)
         for name in directory.names():
             status = directory.status(name)
             if status is not None and stat.S_ISDIR(status.st_mode):
-                _sweep_tree(root, (*place, name), deadline)
+                _sweep_tree(root, (*place, name))
                 directory.remove_child(name)
 
 

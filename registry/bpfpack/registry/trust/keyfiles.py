@@ -8,15 +8,14 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Final
 
-from bpfpack.registry.owned import OwnedDir, mapped
+from bpfpack.registry.owned import OwnedDir, Pending
 from bpfpack.spec.bounded import read_at_most
-from bpfpack.spec.errors import NotFound, SpecError, StoreError, UsageError
+from bpfpack.spec.errors import BpfpackError, NotFound, SpecError, StoreError, UsageError
 from bpfpack.spec.limits import LIMITS
 
 #: Where your identity is, below the configuration directory.
 IDENTITY: Final = "identity.key"
 _ENVIRONMENT: Final = "env://"
-_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def read_private(location: str, environ: MutableMapping[str, str]) -> bytes:
@@ -73,36 +72,38 @@ def read_public(location: str, environ: Mapping[str, str]) -> str:
         raise SpecError(f"{location} is no PEM file") from e
 
 
-def write_new(path: Path, data: bytes, *, private: bool) -> None:
-    """Write a key file that does not exist yet, durably; private ones 0600.
+def write_pair(base: Path, private: bytes, public: bytes) -> tuple[Path, Path]:
+    """Write ``base``.key, 0600, and ``base``.pub, neither of which exists yet; durably.
 
-    Raises UsageError when there is one already, StoreError.
+    Both are on the disk before one has its name.  Raises UsageError when there is one already,
+    StoreError.
     """
-    path = _absolute(path)
-    with OwnedDir.open(path.parent, create=True) as directory:
+    base = _absolute(base)
+    key, pub = base.with_name(f"{base.name}.key"), base.with_name(f"{base.name}.pub")
+    with (
+        OwnedDir.open(base.parent, create=True) as directory,
+        directory.pending() as secret,
+        directory.pending(mode=0o644) as open_,
+    ):
+        open_.write(public)
+        open_.sync()
+        secret.write(private)
+        _name(secret, key, pub)
         try:
-            fd = os.open(path.name, _NEW, 0o600 if private else 0o644, dir_fd=directory.fd)
-        except FileExistsError as e:
-            raise UsageError(f"{path} exists, and a key is never overwritten").with_hint(
-                "name another file, or move that one away first"
-            ) from e
-        except OSError as e:
-            raise StoreError(f"{path}: {e.strerror}") from e
-        try:
-            with mapped(str(path)):
-                _fill(fd, data)
-        except StoreError:
-            directory.remove(path.name)  # half a key would only be in the way
+            _name(open_, pub, pub)
+        except BpfpackError:
+            directory.remove(key.name)  # half a pair would only be in the way
             raise
-        finally:
-            os.close(fd)
+    return key, pub
 
 
-def _fill(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
-    os.fsync(fd)
+def _name(file: Pending, path: Path, public: Path) -> None:
+    if file.commit_new(path.name):
+        return
+    hint = "name another file, or move that one away first"
+    if not public.exists():
+        hint = f"`bpfpack pubkey --key {path} > {public}` writes its public half"
+    raise UsageError(f"{path} exists, and a key is never overwritten").with_hint(hint)
 
 
 def _from_environment(name: str, environ: Mapping[str, str]) -> bytes:
