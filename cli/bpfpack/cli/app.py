@@ -51,6 +51,7 @@ COMMANDS: Final[dict[str, Command]] = {
     ),
     "pull": Command("transfer", "Fetch a package and its signatures from a registry.", _REGISTRIES),
     "push": Command("transfer", "Send a package and its signatures to a registry.", _REGISTRIES),
+    "copy": Command("copy", "Copy a package and its signatures between registries.", _REGISTRIES),
     "login": Command("login", "Log in to a registry.", _REGISTRIES),
     "logout": Command("login", "Forget the credentials for a registry.", _REGISTRIES),
     "registry": Command("registry", "Serve a registry.", _REGISTRIES),
@@ -60,6 +61,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "verify": Command("sign", "Check a package's signatures.", _TRUST),
     "trust": Command("trust", "Say whose signatures count for which packages.", _TRUST),
     "run": Command("run", "Fetch, verify, load and show a package.", _RUN),
+    "doctor": Command("doctor", "Examine this host: what works, what does not, why", _RUN),
 }
 
 EPILOG: Final = (

@@ -1,8 +1,8 @@
-"""Copies whole packages from any source to any sink: push, pull, save and load are this.
+"""Copies whole packages from any source to any sink: push, pull, copy, save and load are this.
 
 What belongs to it travels along: the children of an index, and whatever signs or describes
-each of them.  Content goes before the name for it, so that whoever sees a tag finds all of
-it.  All bytes pass `bounded` in the sink.
+each of them.  Content goes before the name for it, so that whoever sees a
+tag finds all of it.  All bytes pass `bounded` in the sink.
 """
 
 import io
@@ -13,14 +13,16 @@ from typing import Final, Protocol, runtime_checkable
 
 from bpfpack.registry.fetch_package import resolve_child
 from bpfpack.registry.store import attached
-from bpfpack.registry.tagging import change
+from bpfpack.registry.tagging import Conditional, change
 from bpfpack.spec import mediatypes
 from bpfpack.spec.bounded import Readable, Seekable
 from bpfpack.spec.content import Progress, ReferrersUnsupported, Sink, Source
 from bpfpack.spec.descriptor import Descriptor, Platform
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import (
+    BpfpackError,
     ContentError,
+    Denied,
     LimitExceeded,
     NotFound,
     SpecError,
@@ -30,10 +32,12 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.package import children
 from bpfpack.spec.signature import fallback_tag
-from bpfpack.spec.value import valuetype
+from bpfpack.spec.value import field, valuetype
 
 # What a repository that others write may do to us, and does not end the copy.
 _THEIRS: Final = (TransportError, ContentError, SpecError)
+# Of a blob from a source that cannot be rewound.
+_TRIES: Final = 3
 _SIGNATURES: Final = frozenset({mediatypes.SIGSTORE_BUNDLE, mediatypes.COSIGN_SIGNATURE})
 
 
@@ -46,12 +50,17 @@ class Resolves(Sink, Protocol):
 
 @valuetype
 class Copied:
-    """What was copied; ``problems`` say, a line each, what of the signatures was not."""
+    """What was copied; ``problems`` say, a line each, what of the signatures was not.
+
+    ``lost`` are those of them that are not the content's own fault: something may be there
+    that could not be read or written.
+    """
 
     content: Manifest | Index
     blobs: int
     signatures: int
     problems: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @valuetype
@@ -60,6 +69,31 @@ class _Extra:
 
     content: Manifest | Index
     tag: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.tag or f"referrer {self.content.descriptor.digest}"
+
+    @property
+    def is_signature(self) -> bool:
+        """Whether it signs, so that nothing signs it in turn."""
+        if self.tag is not None:
+            return self.tag.endswith(".sig")
+        return isinstance(self.content, Manifest) and self.content.kind in _SIGNATURES
+
+
+@valuetype
+class _Problems:
+    """What went wrong with what is about the content, and does not end the copy."""
+
+    all: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    def note(self, what: str, why: BpfpackError | str) -> None:
+        line = f"{what}: {why}"
+        self.all.append(line)
+        if isinstance(why, TransportError) and not isinstance(why, NotFound):
+            self.lost.append(line)
 
 
 def copy(
@@ -73,12 +107,14 @@ def copy(
     concurrency: int = 3,
     signatures: bool = True,
     platform: Platform | None = None,
+    whole: bool = False,
 ) -> Copied:
     """Copy what ``name`` stands for, and name it ``tag``; the name is resolved once.
 
     With ``platform`` an index brings that child alone.  Raises NotFound, TransportError,
     StoreError, ContentError, SpecError, LimitExceeded; a signature that cannot be had is
-    among ``problems`` instead.
+    among ``problems`` instead.  ``whole`` also brings what is about the signatures and
+    descriptions, names nothing that has lost one, and raises TransportError then.
     """
     root = source.resolve(name)
     contents = _graph(source, root, platform)
@@ -88,11 +124,22 @@ def copy(
         _put_all(sink, contents, tag)
         return Copied(content=root, blobs=mover.moved, signatures=0)
     _put_all(sink, contents, None)
-    problems: list[str] = []
-    count = sum(mover.carry(e, problems) for e in _extras(source, contents, problems))
+    problems = _Problems()
+    extras = _extras(source, contents, problems, LIMITS.index_depth if whole else 1)
+    count = sum(mover.carry(e, problems) for e in extras)
+    if whole and problems.lost:
+        raise TransportError(
+            f"copied, but neither all that signs it nor its name: {problems.lost[0]}"
+        )
     if tag is not None:
         sink.put(root, tag)
-    return Copied(content=root, blobs=mover.moved, signatures=count, problems=tuple(problems))
+    return Copied(
+        content=root,
+        blobs=mover.moved,
+        signatures=count,
+        problems=tuple(problems.all),
+        lost=tuple(problems.lost),
+    )
 
 
 def _put_all(sink: Sink, contents: tuple[Manifest | Index, ...], tag: str | None) -> None:
@@ -132,36 +179,53 @@ def _wanted(index: Index, platform: Platform | None) -> tuple[Descriptor, ...]:
 
 
 def _extras(
-    source: Source, contents: tuple[Manifest | Index, ...], problems: list[str]
+    source: Source, contents: tuple[Manifest | Index, ...], problems: _Problems, levels: int
 ) -> Iterator[_Extra]:
-    """Find what refers to each manifest, signatures first, within a number and a size."""
-    for content in contents:
-        subject = content.descriptor.digest
-        for tag in attached.tags_for(subject):
-            try:
-                yield _Extra(content=source.resolve(tag), tag=tag)
-            except NotFound:
+    """Find what is about each manifest, and about that for so many ``levels``, within a number."""
+    left = [(content, 1) for content in contents]
+    seen = {content.descriptor.digest for content in contents}
+    found = 0
+    while left:
+        content, depth = left.pop(0)
+        for extra in _about(source, content.descriptor.digest, problems):
+            if extra.tag is None and extra.content.descriptor.digest in seen:
                 continue
-            except _THEIRS as e:
-                problems.append(f"{tag}: {e}")
-        listed = sorted(
-            _referrers(source, subject, problems), key=lambda d: d.artifact_type not in _SIGNATURES
-        )
-        if len(listed) > LIMITS.signature_candidates:
-            problems.append(
-                f"{len(listed) - LIMITS.signature_candidates} referrers of {subject} left behind"
-            )
-        for descriptor in listed[: LIMITS.signature_candidates]:
-            try:
-                extra = _Extra(content=resolve_child(source, descriptor))
-                if not extra.content.subject or extra.content.subject.digest != subject:
-                    raise SpecError("it refers to something else")
-                yield extra
-            except _THEIRS as e:
-                problems.append(f"referrer {descriptor.digest}: {e}")
+            seen.add(extra.content.descriptor.digest)
+            found += 1
+            if found > LIMITS.index_children:
+                problems.note(str(source), f"more than {LIMITS.index_children} referrers")
+                return
+            yield extra
+            if depth < levels and not extra.is_signature:
+                left.append((extra.content, depth + 1))
 
 
-def _referrers(source: Source, subject: Digest, problems: list[str]) -> Iterable[Descriptor]:
+def _about(source: Source, subject: Digest, problems: _Problems) -> Iterator[_Extra]:
+    """Find what is about one manifest, signatures first."""
+    for tag in attached.tags_for(subject):
+        try:
+            yield _Extra(content=source.resolve(tag), tag=tag)
+        except NotFound:
+            continue
+        except _THEIRS as e:
+            problems.note(tag, e)
+    listed = sorted(
+        _referrers(source, subject, problems), key=lambda d: d.artifact_type not in _SIGNATURES
+    )
+    if len(listed) > LIMITS.signature_candidates:
+        left = len(listed) - LIMITS.signature_candidates
+        problems.note(f"referrers of {subject}", f"{left} left behind")
+    for descriptor in listed[: LIMITS.signature_candidates]:
+        try:
+            extra = _Extra(content=resolve_child(source, descriptor))
+            if not extra.content.subject or extra.content.subject.digest != subject:
+                raise SpecError("it refers to something else")
+            yield extra
+        except _THEIRS as e:
+            problems.note(f"referrer {descriptor.digest}", e)
+
+
+def _referrers(source: Source, subject: Digest, problems: _Problems) -> Iterable[Descriptor]:
     """Return what the referrers API and the referrers tag list, each once."""
     found: dict[Digest, Descriptor] = {}
     try:
@@ -169,7 +233,7 @@ def _referrers(source: Source, subject: Digest, problems: list[str]) -> Iterable
     except ReferrersUnsupported:
         pass
     except _THEIRS as e:
-        problems.append(f"referrers of {subject}: {e}")
+        problems.note(f"referrers of {subject}", e)
     try:
         tagged = source.resolve(fallback_tag(subject))
         if isinstance(tagged, Index):
@@ -177,7 +241,7 @@ def _referrers(source: Source, subject: Digest, problems: list[str]) -> Iterable
     except NotFound:
         pass
     except _THEIRS as e:
-        problems.append(f"{fallback_tag(subject)}: {e}")
+        problems.note(fallback_tag(subject), e)
     return found.values()
 
 
@@ -206,24 +270,23 @@ class _Mover:
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 
-    def carry(self, extra: _Extra, problems: list[str]) -> bool:
+    def carry(self, extra: _Extra, problems: _Problems) -> bool:
         """Copy one referrer or attachment; say whether it went."""
-        content, what = extra.content, extra.tag or f"referrer {extra.content.descriptor.digest}"
-        if not isinstance(content, Manifest):
-            problems.append(f"{what}: an index, which is not copied")
-            return False
-        self._extra_bytes += sum(want.size for want in children(content))
-        if self._extra_bytes > LIMITS.layer:
-            problems.append(f"{what}: more than {LIMITS.layer} bytes of them, left behind")
-            return False
         try:
-            self.blobs([content])
-            if extra.tag is None:
-                self._sink.put(content)
+            if extra.tag is not None and isinstance(extra.content, Index):
+                raise SpecError("an index, which is not copied")
+            contents = _graph(self._source, extra.content, None)
+            manifests = [content for content in contents if isinstance(content, Manifest)]
+            self._extra_bytes += sum(want.size for m in manifests for want in children(m))
+            if self._extra_bytes > LIMITS.layer:
+                raise LimitExceeded(f"more than {LIMITS.layer} bytes of them, left behind")
+            self.blobs(manifests)
+            if extra.tag is not None and isinstance(extra.content, Manifest):
+                self._attach(extra.tag, extra.content)
             else:
-                self._attach(extra.tag, content)
+                _put_all(self._sink, contents, extra.tag)
         except _THEIRS as e:  # not StoreError: nothing else would be kept either
-            problems.append(f"{what}: {e}")
+            problems.note(extra.name, e)
             return False
         return True
 
@@ -249,8 +312,18 @@ class _Mover:
             self._told(want, "exists")
             return
         self._told(want, self._verb, finished=False)
-        with self._source.fetch(want) as stream:
-            self._sink.push(want, _Counted(stream, want, self._progress))
+        for attempt in range(1, _TRIES + 1):
+            with self._source.fetch(want) as stream:
+                counted = _Counted(stream, want, self._progress)
+                try:
+                    self._sink.push(want, counted)
+                    break
+                except TransportError as e:
+                    if attempt == _TRIES or counted.is_final or not _passes(e):
+                        raise
+                    counted.rewound()
+            if isinstance(self._sink, Conditional):
+                self._sink.wait(float(attempt))
         if self._progress:
             self._progress.finish(want)
         with self._lock:
@@ -263,17 +336,40 @@ class _Mover:
                 self._progress.finish(want)
 
 
+def _passes(error: TransportError) -> bool:
+    """Whether a failure to write may be over the next time."""
+    if isinstance(error, Denied | NotFound):
+        return False
+    return error.status is None or error.status == 429 or error.status >= 500
+
+
 class _Counted:
     """Tells the progress what went by."""
 
     def __init__(self, stream: Readable, want: Descriptor, progress: Progress | None) -> None:
         self._stream, self._want, self._progress = stream, want, progress
+        self._count, self._broken = 0, False
+
+    @property
+    def is_final(self) -> bool:
+        """Whether another try is in vain: source or sink has made all of its own."""
+        return self._broken or self.seekable()
 
     def read(self, size: int, /) -> bytes:
-        chunk = self._stream.read(size)
+        try:
+            chunk = self._stream.read(size)
+        except BpfpackError:
+            self._broken = True
+            raise
+        self._count += len(chunk)
         if self._progress and chunk:
             self._progress.advance(self._want, len(chunk))
         return chunk
+
+    def rewound(self) -> None:
+        """Take back what was told: it will go by again."""
+        if self._progress:
+            self._progress.advance(self._want, -self._count)
 
     # A sink that may begin anew, after a registry failed, does so only with what can seek.
 

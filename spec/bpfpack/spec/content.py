@@ -75,7 +75,7 @@ class Progress(Protocol):
     """Told about a transfer; the terminal's bars and the pipe's lines are two of these."""
 
     def start(self, want: Descriptor, verb: str) -> None:
-        """A blob begins; ``verb`` is one of push, pull, exists."""
+        """A blob begins; ``verb`` is one of push, pull, copy, exists."""
         ...
 
     def advance(self, want: Descriptor, size: int) -> None:

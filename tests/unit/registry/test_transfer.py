@@ -250,7 +250,7 @@ def test_a_flood_of_referrers_does_not_hide_the_signature(source: Lying) -> None
     target = MemoryStore()
     copied = copy(source, target, "1.0", "1.0")
     assert good.digest in {d.digest for d in target.referrers(SUBJECT.digest)}
-    assert copied.problems == (f"1 referrers of {SUBJECT.digest} left behind",)
+    assert copied.problems == (f"referrers of {SUBJECT.digest}: 1 left behind",)
 
 
 def test_referrers_that_would_fill_the_disk(source: Lying) -> None:

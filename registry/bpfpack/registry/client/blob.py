@@ -39,7 +39,8 @@ class BlobReader:
     ) -> None:
         self._want, self._open_at, self._pause, self._attempts = want, open_at, pause, attempts
         self._offset = self._mark = self._failures = 0
-        self._stream: Stream | None = self._open()
+        # Asked for when it is first read: a blob that is linked at its target never is.
+        self._stream: Stream | None = None
 
     def read(self, size: int, /) -> bytes:
         """Return at most ``size`` bytes, b"" at the end; raises TransportError, SizeMismatch."""

@@ -194,8 +194,8 @@ class RemoteRepository:
     def fetch(self, want: Descriptor) -> Iterator[Readable]:
         """Open a blob; the bytes are unverified until `bounded` has read them.
 
-        It is asked for again from where it broke off.  Raises NotFound, Denied,
-        TransportError, SizeMismatch.
+        It is asked for at the first read, and again from where it broke off.  Reading raises
+        NotFound, Denied, TransportError, SizeMismatch.
         """
 
         def open_at(offset: int) -> "tuple[Answer, Stream]":
