@@ -1,0 +1,29 @@
+"""Undoing what runs that were killed have left attached."""
+
+from typing import Final
+
+from bpfpack.cli.host import Host
+from bpfpack.cli.units import counted
+from bpfpack.registry.owned import OwnedDir
+from bpfpack.runner.recovery import recover
+from bpfpack.spec.errors import StoreError
+
+#: Below the run directory: what outlives its descriptor, one file for each process.
+JOURNALS: Final = "journals"
+
+
+def undo_dead(host: Host) -> None:
+    """Detach what dead processes left, and say so; what goes wrong is a warning, no fault."""
+    try:
+        directory = OwnedDir.find(host.dirs.run / JOURNALS)
+        if directory is None:
+            return
+        with directory:
+            found = recover(directory.fd)
+    except StoreError as e:
+        host.printer.warn(f"what killed runs may have left attached is not known: {e}")
+        return
+    for problem in found.problems:
+        host.printer.warn(problem)
+    if found.undone:
+        host.printer.info(f"detached {counted(found.undone, 'program')} that killed runs had left")
