@@ -53,6 +53,7 @@ def execute(
     host: Host, verified: VerifiedArtifact, spec: ObjectSpec, plan: Plan, request: RunRequest
 ) -> int:
     """Load, attach, show, detach; returns the exit code.  Raises KernelError, UsageError."""
+    _undo_dead(host)
     chosen = settings(plan, request)
     plan = replace(plan, outputs=tuple(one.output for one in chosen.shown))
     # No message holds up a signal, or the detaching that follows one.
@@ -87,6 +88,21 @@ def execute(
         finally:
             sink.close()
     return _told(host, result, request)
+
+
+def _undo_dead(host: Host) -> None:
+    """Detach what killed runs left; where none left a journal, nothing is imported."""
+    try:
+        with os.scandir(host.dirs.run / "journals") as found:
+            if next(found, None) is None:
+                return
+    except FileNotFoundError:
+        return
+    except OSError:
+        pass  # said in the words of those who look closer
+    from bpfpack.cli.recovery import undo_dead
+
+    undo_dead(host)
 
 
 def settings(plan: Plan, request: RunRequest) -> Settings:
