@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
@@ -59,6 +59,20 @@ class BuildResult:
 
 
 @valuetype
+class Inputs:
+    """All that a build reads: ``files`` of the project, ``argument`` the one to build.
+
+    ``shown`` is what leads to a file as the user typed it; ``argument`` is "." for all of it.
+    """
+
+    name: str
+    shown: str
+    argument: Path
+    files: Mapping[Path, bytes] = field(repr=False)
+    from_source: bool
+
+
+@valuetype
 class _Project:
     """What to build: ``sources`` relative to ``directory``, or else ``object_``."""
 
@@ -104,6 +118,45 @@ def build(path: Path, options: BuildOptions | None = None) -> BuildResult:
         return _from_source(project, release, options)
     except OSError as e:
         raise BuildError(f"{e.filename or path}: {e.strerror}") from e
+
+
+def inputs(path: Path) -> Inputs:
+    """Return what building ``path`` would read, for a build that is done elsewhere.
+
+    Raises BuildError, UsageError and SpecError, as `build` does.
+    """
+    try:
+        project = _project(path)
+    except OSError as e:
+        raise UsageError(f"{path}: {e.strerror}") from e
+    try:
+        release = _release(project)
+        return Inputs(
+            name=path.resolve().name if project.whole else project.directory.resolve().name,
+            shown=project.shown,
+            argument=Path() if project.whole else Path(path.name),
+            files=_contents(project, release),
+            from_source=project.object_ is None,
+        )
+    except OSError as e:
+        raise BuildError(f"{e.filename or path}: {e.strerror}") from e
+
+
+def _contents(project: _Project, release: Release) -> dict[Path, bytes]:
+    """Return the files of a project that a build reads, by relative path."""
+    found: dict[Path, bytes] = {}
+    if project.object_ is not None:
+        name = project.object_.relative_to(project.directory)
+        found[name] = _read(project.object_, LIMITS.object)
+    else:
+        flags = _checked_flags(project, release)
+        sources = source_files(project.directory, deep=project.whole, also=_include_paths(flags))
+        found |= {file: (project.directory / file).read_bytes() for file in sources}
+    if release.text:
+        found[Path(FILE_NAME)] = release.text.encode()
+    if (readme := _readme(project, release)) is not None:
+        found[Path(release.readme or "README.md")] = readme
+    return found
 
 
 def _project(path: Path) -> _Project:
@@ -163,11 +216,7 @@ def _in_file(path: Path, error: SpecError) -> SpecError:
 
 
 def _from_source(project: _Project, release: Release, options: BuildOptions) -> BuildResult:
-    try:
-        flags = check_flags(release.flags)
-    except UsageError as e:
-        cause = SpecError(str(e)).with_hint(e.hint or "")
-        raise project.diagnosis(release).error(cause, told=("build", "flags")) from e
+    flags = _checked_flags(project, release)
     target = architecture(options.arch)
     files = source_files(project.directory, deep=project.whole, also=_include_paths(flags))
     with workspace(project.directory, files) as place:
@@ -177,7 +226,7 @@ def _from_source(project: _Project, release: Release, options: BuildOptions) -> 
             target=target,
             workspace=place,
             flags=flags,
-            epoch=_epoch(options),
+            epoch=source_epoch(options),
         )
         data = compiler.build(project.sources)
         places = _places(compiler, project, place)
@@ -191,6 +240,14 @@ def _from_source(project: _Project, release: Release, options: BuildOptions) -> 
         from_source=True,
         warnings=(*compiler.warnings, *lost, *metadata.warnings),
     )
+
+
+def _checked_flags(project: _Project, release: Release) -> tuple[str, ...]:
+    try:
+        return check_flags(release.flags)
+    except UsageError as e:
+        cause = SpecError(str(e)).with_hint(e.hint or "")
+        raise project.diagnosis(release).error(cause, told=("build", "flags")) from e
 
 
 def _compiled(data: bytes, diagnosis: Diagnosis) -> ObjectSpec:
@@ -259,7 +316,7 @@ def _package(
     options: BuildOptions,
     files: Sequence[Path] = (),
 ) -> Package:
-    epoch = _epoch(options)
+    epoch = source_epoch(options)
     readme = _readme(project, release)
     source = None
     if options.with_source and files:
@@ -293,8 +350,11 @@ def _read(path: Path, most: int) -> bytes:
     return data
 
 
-def _epoch(options: BuildOptions) -> int | None:
-    """Return the time that stands for now (reproducible-builds.org), None when none is set."""
+def source_epoch(options: BuildOptions) -> int | None:
+    """Return the time that stands for now (reproducible-builds.org), None when none is set.
+
+    Raises UsageError when SOURCE_DATE_EPOCH is no number.
+    """
     if options.epoch is not None:
         return options.epoch
     text = os.environ.get("SOURCE_DATE_EPOCH")

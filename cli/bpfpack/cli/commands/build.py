@@ -19,12 +19,15 @@ from bpfpack.spec.errors import UsageError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.reference import Reference
 
+_STDOUT: Final = Path("-")
+
 EXAMPLES: Final = {
     "build": (
         "bpfpack build",
         "bpfpack build -t ghcr.io/x/opensnoop:1.0 examples/opensnoop",
         "bpfpack build -f tool.tar tool.bpf.o",
         "bpfpack build --vmlinux /usr/src/vmlinux.h tool.bpf.c",
+        "bpfpack build --container bpfpack-build examples/opensnoop",
     ),
 }
 
@@ -39,7 +42,9 @@ def build(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("-f", "--file", help="Write an OCI archive as well.", metavar="FILE"),
+        typer.Option(
+            "-f", "--file", help="Write an OCI archive as well, - to stdout.", metavar="FILE"
+        ),
     ] = None,
     vmlinux: Annotated[
         str | None,
@@ -49,6 +54,12 @@ def build(
         str | None, typer.Option("--arch", help="Build for this architecture.", metavar="ARCH")
     ] = None,
     clang: Annotated[str, typer.Option("--clang", help="Which clang.", metavar="NAME")] = "clang",
+    container: Annotated[
+        str | None,
+        typer.Option(
+            "--container", help="Build in a container of this docker image.", metavar="IMAGE"
+        ),
+    ] = None,
     source: Annotated[
         bool, typer.Option("--with-source", help="Carry the source in the package.")
     ] = False,
@@ -61,19 +72,22 @@ def build(
 
     Without -t and -f it is named after itself in the local store. What is built from source
     here may run here without a signature.
+
+    With --container the compiler is that of a docker image, made of bpfpack's sources by
+    `docker build --target build`: it sees this project only, read-only, and no network.
     """
     host = Host.here(quiet=quiet, verbose=verbose)
     names = [Reference.parse(tag) for tag in tags or ()]
-    result = build_path(
-        path,
-        BuildOptions(
-            clang=clang,
-            arch=arch,
-            vmlinux=_vmlinux(vmlinux),
-            cache=host.dirs.cache,
-            with_source=source,
-        ),
+    if file == _STDOUT and host.printer.on_terminal:
+        raise UsageError("an archive is not for a terminal").with_hint("give -f FILE, or a pipe")
+    options = BuildOptions(
+        clang=clang,
+        arch=arch,
+        vmlinux=_vmlinux(vmlinux),
+        cache=host.dirs.cache,
+        with_source=source,
     )
+    result = _built(host, container, path, options)
     for warning in result.warnings:
         host.printer.warn_lines(warning)
     if result.draft:
@@ -84,10 +98,20 @@ def build(
         names = [Reference.parse(f"{result.config.name}:{result.config.version or 'latest'}")]
     _keep(host, result, names)
     if file is not None:
-        _write(result, names, file)
+        _write(host, result, names, file)
+    if file == _STDOUT:
+        return
     digest = result.package.manifest.descriptor.digest
     for place in (*map(str, names), *([str(file)] if file else [])):
         host.printer.result(f"{place}  {digest}")
+
+
+def _built(host: Host, container: str | None, path: Path, options: BuildOptions) -> BuildResult:
+    if container is None:
+        return build_path(path, options)
+    from bpfpack.cli.contained import build_in
+
+    return build_in(host, container, path, options)
 
 
 def _keep(host: Host, result: BuildResult, names: list[Reference]) -> None:
@@ -108,7 +132,7 @@ def _keep(host: Host, result: BuildResult, names: list[Reference]) -> None:
         host.host_key.endorse(package.manifest.descriptor.digest)
 
 
-def _write(result: BuildResult, names: list[Reference], file: Path) -> None:
+def _write(host: Host, result: BuildResult, names: list[Reference], file: Path) -> None:
     source, manifest = MemoryStore.of(result.package), result.package.manifest
     with ArchiveWriter() as writer:
         for name in names or [Reference.parse(result.config.name)]:
@@ -119,7 +143,11 @@ def _write(result: BuildResult, names: list[Reference], file: Path) -> None:
                 name.tag or result.config.version or "latest",
                 verb="build",
             )
-        writer.save(file)
+        if file != _STDOUT:
+            writer.save(file)
+            return
+        with host.printer.writing() as out:
+            writer.write(out.buffer)
 
 
 def _vmlinux(text: str | None) -> bytes | None:
