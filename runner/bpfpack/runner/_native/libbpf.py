@@ -145,11 +145,18 @@ def lib() -> ctypes.CDLL:
             "install libbpf 1.0 or newer (Debian: libbpf1), or set BPFPACK_LIBBPF"
         ) from e
     _require_1_0(found, name)
+    found.libbpf_version_string.argtypes, found.libbpf_version_string.restype = [], _S
     found.libbpf_strerror.argtypes = [_I, _P, _SIZE]
     found.libbpf_set_print.argtypes = [_PRINT]
     found.libbpf_set_print.restype = _P
     found.libbpf_set_print(_ON_MESSAGE)
     return found
+
+
+def version() -> str:
+    """What the library says of itself, such as ``v1.1``; raises as `lib`."""
+    told: bytes = lib().libbpf_version_string()
+    return told.decode(errors="replace")
 
 
 def _require_1_0(found: ctypes.CDLL, name: str) -> None:
