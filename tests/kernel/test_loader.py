@@ -205,7 +205,7 @@ def test_an_open_object_is_spent_by_load() -> None:
     with pytest.raises(ValueError, match="spent"):
         found.load()
     found.close()
-    link = loaded.attach(made.programs[0])
+    (link,) = loaded.attach(made.programs[0])
     assert link.fd >= 0
     link.close()
     loaded.close()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -55,6 +55,9 @@ class _NoMarks:
     def newest(self, repository: str, tag: str | None = None) -> Mark | None:
         return None
 
+    def tags(self, repository: str) -> tuple[str, ...]:
+        return ()
+
 
 class _NoCheck:
     def verify(self, key_pem: str, signed: bytes, signature: bytes) -> None:
@@ -87,12 +90,13 @@ def prepared(
     programs: tuple[Program, ...] = (),
     values: Mapping[str, bytes] | None = None,
     map_sizes: Mapping[str, int] | None = None,
+    attach: Sequence[str] = (),
 ) -> tuple[VerifiedArtifact, Plan]:
     """Compile, admit and plan on the running kernel."""
     object_ = compile_text(source) if isinstance(source, str) else source
     config = Config(name="test", outputs=outputs, programs=programs)
     spec = ObjectSpec.from_bytes(object_)
-    made = plan(spec, config, LiveKernel(), values=values, map_sizes=map_sizes)
+    made = plan(spec, config, LiveKernel(), values=values, map_sizes=map_sizes, attach=attach)
     return admitted(object_, config), made
 
 
@@ -103,12 +107,25 @@ def opened(
     programs: tuple[Program, ...] = (),
     values: Mapping[str, bytes] | None = None,
     map_sizes: Mapping[str, int] | None = None,
+    attach: Sequence[str] = (),
 ) -> Session:
     """Compile, admit, plan and load; nothing is attached yet."""
     artifact, made = prepared(
-        source, outputs=outputs, programs=programs, values=values, map_sizes=map_sizes
+        source,
+        outputs=outputs,
+        programs=programs,
+        values=values,
+        map_sizes=map_sizes,
+        attach=attach,
     )
     return Session.open(artifact, made)
+
+
+def count(session: Session) -> int:
+    """The first global of ``.bss``, a u64."""
+    value = session.map(".bss").lookup(bytes(4))
+    assert value is not None
+    return int.from_bytes(value[:8], sys.byteorder)
 
 
 def descriptors() -> list[str]:

@@ -13,7 +13,9 @@ from bpfpack.spec.errors import MissingCapability
 
 _NUMBERS: Final = {
     "CAP_DAC_READ_SEARCH": 2,
+    "CAP_KILL": 5,
     "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
     "CAP_IPC_LOCK": 14,
     "CAP_SYS_PTRACE": 19,
     "CAP_SYS_ADMIN": 21,

@@ -8,12 +8,16 @@ import functools
 import os
 import zlib
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from bpfpack.runner import capabilities, mounts
 from bpfpack.runner._native import btf
 from bpfpack.spec.errors import KernelError, Unsupported
-from bpfpack.spec.sections import PROG_TYPES
+from bpfpack.spec.sections import PROG_TYPES, ProgramKind
+
+if TYPE_CHECKING:
+    from bpfpack.runner.attach.attachments import Attachment
+    from bpfpack.spec.targets import Target
 
 _CONFIG_BYTES: Final = 4 * 1024 * 1024
 _BY_TARGET: Final = tuple(PROG_TYPES.index(t) for t in ("tracing", "struct_ops", "ext", "lsm"))
@@ -66,6 +70,9 @@ class Kernel(Protocol):
 
     def near(self, name: str) -> tuple[str, ...]:
         """Tracepoints that are spelled like ``name``, as ``category/name``."""
+
+    def find(self, kind: ProgramKind, target: "Target") -> "Attachment":
+        """Where a target is on this host; raises UsageError with cause and cure, Unsupported."""
 
 
 class LiveKernel:
@@ -186,6 +193,12 @@ class LiveKernel:
         events = self._events()
         close = difflib.get_close_matches(name.rpartition("/")[2], events, n=3, cutoff=0.7)
         return tuple(events[event] for event in close)
+
+    def find(self, kind: ProgramKind, target: "Target") -> "Attachment":
+        """Where a target is on this host; raises UsageError with cause and cure, Unsupported."""
+        from bpfpack.runner.attach.resolve import resolve  # most programs need no target
+
+        return resolve(kind, target)
 
     def _events(self) -> dict[str, str]:
         if self._tracefs is None:

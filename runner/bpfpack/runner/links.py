@@ -1,74 +1,97 @@
 """Attaching programs; a link is owned by its descriptor, so nothing outlives the process."""
 
 import errno
-from typing import NoReturn
+from collections.abc import Iterator
+from typing import NoReturn, Protocol
 
 from bpfpack.runner import capabilities, mounts
 from bpfpack.runner._native.libbpf import captured
-from bpfpack.runner._native.objects import NativeLink, NativeProgram
+from bpfpack.runner._native.objects import NativeProgram
 from bpfpack.runner.kernel import Kernel
-from bpfpack.runner.plan import PlannedProgram
-from bpfpack.runner.support import SUPPORTED, unknown_tracepoint
+from bpfpack.runner.plan import PlannedProgram, needed
+from bpfpack.runner.support import NAMED, unknown_tracepoint
 from bpfpack.spec.errors import KernelError, Unsupported
 
 
-class Link:
-    """One program attached; detached by `close`, or by the end of the process."""
-
-    def __init__(self, program: str, native: NativeLink) -> None:
-        self.program, self._native = program, native
+class Attached(Protocol):
+    """What holds a program where it is attached."""
 
     @property
     def fd(self) -> int:
         """The link's descriptor; raises ValueError once it is closed."""
-        return self._native.fd
 
     def close(self) -> None:
         """Detach; a second call does nothing."""
-        self._native.close()
 
 
-def attach(program: NativeProgram, planned: PlannedProgram, kernel: Kernel) -> Link:
-    """Attach a loaded program to the target of its section; raises KernelError, explained."""
-    kind = planned.kind
-    if kind.type == "tracepoint":
+class Link:
+    """One program attached at one place; detached by `close`, or by the end of the process."""
+
+    def __init__(self, program: str, held: Attached) -> None:
+        self.program, self._held = program, held
+
+    @property
+    def fd(self) -> int:
+        """The link's descriptor; raises ValueError once it is closed."""
+        return self._held.fd
+
+    def close(self) -> None:
+        """Detach; a second call does nothing."""
+        self._held.close()
+
+
+def attach(program: NativeProgram, planned: PlannedProgram, kernel: Kernel) -> list[Link]:
+    """Attach a loaded program everywhere as planned, or nowhere.
+
+    Raises KernelError, explained, UsageError for a target that has gone meanwhile.
+    """
+    if planned.kind.type == "tracepoint":
         # libbpf remembers where tracefs was when it first looked.
         mounts.ensure_tracefs()
+    made: list[Link] = []
     with captured() as messages:
         try:
-            return Link(planned.name, _attach(program, planned))
-        except KernelError as e:
-            e.add_note("\n".join(messages))
-            _explain(e, planned, kernel)
+            for held in _attach(program, planned):
+                made.append(Link(planned.name, held))
+        except BaseException as e:
+            for link in made:
+                link.close()
+            if isinstance(e, KernelError):
+                e.add_note("\n".join(messages))
+                _explain(e, planned, kernel)
+            raise
+    return made
 
 
-def _attach(program: NativeProgram, planned: PlannedProgram) -> NativeLink:
+def _attach(program: NativeProgram, planned: PlannedProgram) -> Iterator[Attached]:
     target = planned.kind.target or ""
     match planned.kind.type:
         case "tracepoint":
             category, _, event = target.partition("/")
-            return program.attach_tracepoint(category, event)
+            yield program.attach_tracepoint(category, event)
         case "raw_tp":
-            return program.attach_raw_tracepoint(target)
+            yield program.attach_raw_tracepoint(target)
         case "tp_btf":
-            return program.attach_trace()
+            yield program.attach_trace()
         case other:
-            raise Unsupported(other, "not supported yet by bpfpack").with_hint(
-                f"what can be attached: {', '.join(SUPPORTED)}"
-            )
+            from bpfpack.runner.attach.families import attach_to
+
+            for attachment in planned.attachments:
+                yield from attach_to(program, attachment, returning=other == "uretprobe")
 
 
 def _explain(error: KernelError, planned: PlannedProgram, kernel: Kernel) -> NoReturn:
     kind = planned.kind
     if isinstance(error, Unsupported):
         raise error
-    if error.errno == errno.ENOENT:
+    if error.errno == errno.ENOENT and kind.type in NAMED:
         raise unknown_tracepoint(kind, kernel).error(planned.name) from error
-    what = f"attach {planned.name} to {kind.type} {kind.target}"
+    where = f"{kind.type} {kind.target}" if kind.target else kind.type
+    if planned.attachments:
+        where = f"{kind.type} {'; '.join(map(str, planned.attachments))}"
+    what = f"attach {planned.name} to {where}"
     if error.errno in (errno.EACCES, errno.EPERM):
-        needed = ["CAP_BPF", "CAP_PERFMON"]
-        needed += ["CAP_DAC_READ_SEARCH"] if kind.type == "tracepoint" else []
-        if denied := capabilities.denied(needed, what):
+        if denied := capabilities.denied(needed(planned), what):
             raise denied from error
         raise Unsupported(
             kind.type, f"this system's policy refuses to {what}", errno=error.errno

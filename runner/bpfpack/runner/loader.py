@@ -146,8 +146,8 @@ class OpenObject(_Object):
 class LoadedObject(_Object):
     """In the kernel; only `OpenObject.load` makes one."""
 
-    def attach(self, planned: PlannedProgram) -> Link:
-        """Attach one of the plan's programs to its target; raises KernelError, explained."""
+    def attach(self, planned: PlannedProgram) -> list[Link]:
+        """Attach one of the plan's programs to its targets; raises KernelError, explained."""
         program = next(p for p in self._native.programs() if p.name == planned.name)
         return attach(program, planned, self._kernel)
 

@@ -17,7 +17,7 @@ _COMMAND: Final = f"mount -t tracefs tracefs {_MOUNT_HERE}"
 
 def find_tracefs() -> Path | None:
     """The mount point of tracefs, if it is at one of its two usual places."""
-    mounted = _mount_points("tracefs")
+    mounted = mount_points("tracefs")
     for place in _TRACEFS:
         # Below debugfs it is mounted by the first access.
         if os.access(f"{place}/events", os.F_OK) or (place in mounted and not _hidden(place)):
@@ -71,7 +71,7 @@ def _mount_privately() -> None:
         ).with_hint(f"as root: {_COMMAND}") from e
 
 
-def _mount_points(kind: str) -> set[str]:
+def mount_points(kind: str) -> set[str]:
     """Mount points of one file system type; proc_pid_mountinfo(5) has the columns."""
     try:
         text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")

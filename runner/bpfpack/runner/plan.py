@@ -4,23 +4,28 @@
 """
 
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 from bpfpack.runner.kernel import Answer, Kernel
-from bpfpack.runner.support import Fault, why_not
+from bpfpack.runner.support import NAMED, Fault, why_not
 from bpfpack.spec.code import ProgramSpec
 from bpfpack.spec.config import Config, Output, Program
 from bpfpack.spec.errors import Unsupported, UsageError
 from bpfpack.spec.mapspec import MAP_TYPES, MapSpec
 from bpfpack.spec.objectspec import ObjectSpec, Variable
-from bpfpack.spec.sections import ProgramKind
+from bpfpack.spec.sections import PROG_TYPES, ProgramKind
 from bpfpack.spec.value import field, valuetype
+
+if TYPE_CHECKING:
+    from bpfpack.runner.attach.attachments import Attachment
 
 _RINGS: Final = (MAP_TYPES.index("ringbuf"), MAP_TYPES.index("user_ringbuf"))
 # uname(2) says x86_64 where images say amd64.
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _MOST_ENTRIES: Final = 2**31
+# Loading one of these takes CAP_NET_ADMIN (kernel/bpf/syscall.c, is_net_admin_prog_type).
+_NET_ADMIN: Final = tuple(PROG_TYPES.index(name) for name in ("sched_cls", "xdp"))
 # The ``map_alloc_check`` or ``map_alloc`` of each (kernel/bpf) refuses ``max_entries`` 0.
 _NEVER_EMPTY: Final = (
     *("hash", "array", "prog_array", "percpu_hash", "percpu_array", "stack_trace"),
@@ -34,11 +39,13 @@ class PlannedProgram:
     """A program and what becomes of it.
 
     ``skipped`` says why it is not loaded, ``doubt`` why it may turn out that it cannot be.
+    ``attachments`` are what it is attached to, unless its section says that.
     """
 
     name: str
     section: str
     kind: ProgramKind
+    attachments: "tuple[Attachment, ...]" = ()
     skipped: str | None = None
     doubt: str | None = None
 
@@ -47,7 +54,9 @@ class PlannedProgram:
         """What becomes of it, for people."""
         if self.skipped is not None:
             return f"skip: {self.skipped}"
-        return "load" if self.doubt is None else f"not known: {self.doubt}"
+        if self.doubt is not None:
+            return f"not known: {self.doubt}"
+        return "; ".join(("load", *(f"attach to {a}" for a in self.attachments)))
 
 
 @valuetype
@@ -111,27 +120,30 @@ def plan(
     *,
     values: Mapping[str, bytes] | None = None,
     map_sizes: Mapping[str, int] | None = None,
+    attach: Sequence[str] = (),
+    targets: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
     """Decide what runs here.
 
     ``values`` are the bytes of globals by their C names, ``map_sizes`` maximums of entries
-    (of a ring, bytes, which are rounded up to what the kernel takes).  Raises Unsupported,
-    which names the program, what it lacks and what would do, UsageError for a global or
-    map that is not there or does not fit.
+    (of a ring, bytes, which are rounded up to what the kernel takes), ``attach`` the words of
+    ``--attach``, ``targets`` those of the package's own options that name a target.
+    Raises Unsupported, which names the program, what it lacks and what would do,
+    UsageError for a global, map or target that is not there or does not fit.
     """
     _check_host(spec, config, kernel)
-    programs = _programs(spec, config, kernel)
+    programs = _programs(spec, config, kernel, _Requests.of(spec, config, attach, targets or {}))
     if not programs:
         raise Unsupported(config.name, "its object has no program, so nothing can be loaded")
-    if all(p.skipped is not None for p in programs):
-        raise Unsupported(config.name, f"no program can run: {programs[0].skipped}")
     return Plan(
         package=config.name,
         programs=programs,
         map_sizes=_map_sizes(spec, kernel, map_sizes or {}),
         globals=tuple(_write(spec, name, data) for name, data in (values or {}).items()),
         outputs=config.outputs,
-        capabilities=_capabilities(programs),
+        capabilities=tuple(
+            dict.fromkeys(name for p in programs if p.skipped is None for name in needed(p))
+        ),
     )
 
 
@@ -166,9 +178,56 @@ def _check_feature(feature: str, kernel: Kernel) -> None:
         raise Unsupported(feature, "this kernel does not have it, and the package requires it")
 
 
-def _programs(spec: ObjectSpec, config: Config, kernel: Kernel) -> tuple[PlannedProgram, ...]:
+@valuetype
+class _Requests:
+    """The targets that the user named: by program, and by option of the package."""
+
+    programs: Mapping[str, Sequence[str]]
+    options: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(
+        cls,
+        spec: ObjectSpec,
+        config: Config,
+        attach: Sequence[str],
+        options: Mapping[str, Sequence[str]],
+    ) -> "_Requests":
+        if not attach:
+            return cls(programs={}, options=options)
+        from bpfpack.runner.attach.requests import hand_out
+
+        return cls(programs=hand_out(spec, config, attach), options=options)
+
+    def find(
+        self, program: ProgramSpec, config: Config, option: str | None, kernel: Kernel
+    ) -> "tuple[Attachment, ...] | Fault":
+        """What a program is attached to, nothing where its section says it."""
+        named = self.programs.get(program.name, ())
+        if program.kind.type in NAMED and not named:
+            return ()
+        from bpfpack.runner.attach.requests import ATTACH, attachments
+
+        if option is None or named:
+            return attachments(program, config, kernel, named, ATTACH)
+        return attachments(program, config, kernel, self.options.get(option, ()), f"--{option}")
+
+
+def _programs(
+    spec: ObjectSpec, config: Config, kernel: Kernel, requests: _Requests
+) -> tuple[PlannedProgram, ...]:
     said = {p.name: p for p in config.programs}
     found = {p.name: _fault(p, said.get(p.name), kernel) for p in spec.programs}
+    attached: dict[str, tuple[Attachment, ...]] = {}
+    for program in spec.programs:
+        if found[program.name] is None:
+            about = said.get(program.name)
+            option = about.option if about else None
+            targets = requests.find(program, config, option, kernel)
+            if isinstance(targets, tuple):
+                attached[program.name] = targets
+            else:
+                found[program.name] = targets
     doubts = {name: fault.why for name, fault in found.items() if fault and not fault.sure}
     faults = {name: None if name in doubts else fault for name, fault in found.items()}
     winners = _winners(spec, said, faults)
@@ -188,10 +247,15 @@ def _programs(spec: ObjectSpec, config: Config, kernel: Kernel) -> tuple[Planned
                 name=program.name,
                 section=program.section,
                 kind=program.kind,
+                attachments=attached.get(program.name, ()) if reason is None else (),
                 skipped=reason,
                 doubt=doubts.get(program.name) if reason is None else None,
             )
         )
+    if planned and all(p.skipped is not None for p in planned):
+        error = Unsupported(config.name, f"no program can run: {planned[0].skipped}")
+        hint = next((f.hint for f in faults.values() if f and f.hint), None)
+        raise error.with_hint(hint) if hint else error
     return tuple(planned)
 
 
@@ -267,16 +331,21 @@ def find_variable(spec: ObjectSpec, name: str) -> Variable:
     raise UsageError(f"no global is called {name!r}").with_hint(f"the globals are {known}")
 
 
-def _capabilities(programs: tuple[PlannedProgram, ...]) -> tuple[str, ...]:
-    needed = ["CAP_BPF", "CAP_PERFMON"]
-    if any(p.skipped is None and p.kind.type == "tracepoint" for p in programs):
+def needed(program: PlannedProgram) -> tuple[str, ...]:
+    """The capabilities that loading and attaching one program takes."""
+    found = ["CAP_BPF", "CAP_PERFMON"]
+    if program.kind.type == "tracepoint":
         # The number of an event is read from tracefs, which is root's alone.
-        needed.append("CAP_DAC_READ_SEARCH")
-    return tuple(needed)
+        found.append("CAP_DAC_READ_SEARCH")
+    if program.kind.prog_type in _NET_ADMIN:
+        found.append("CAP_NET_ADMIN")
+    return tuple(found)
 
 
 def _program_dict(program: PlannedProgram) -> dict[str, Any]:
     told: dict[str, Any] = {"name": program.name, "section": program.section}
+    if program.attachments:
+        told["attach"] = [str(attachment) for attachment in program.attachments]
     if program.skipped is not None:
         told["skipped"] = program.skipped
     if program.doubt is not None:

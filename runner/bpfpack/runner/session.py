@@ -55,7 +55,7 @@ class Session:
         """Attach every program that the plan loads; raises KernelError, explained."""
         with explained():
             for planned in self.plan.loaded:
-                self.links.append(self._loaded.attach(planned))
+                self.links += self._loaded.attach(planned)
 
     def map(self, name: str) -> Map:
         """A map by its name, a section's (``.bss``) for globals; raises KernelError."""

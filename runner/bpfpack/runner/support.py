@@ -3,12 +3,21 @@
 from typing import Final
 
 from bpfpack.runner.kernel import Answer, Kernel
-from bpfpack.spec.errors import Unsupported
+from bpfpack.spec.errors import Unsupported, UsageError
 from bpfpack.spec.sections import ProgramKind
 from bpfpack.spec.value import valuetype
 
-#: The kinds that this bpfpack can attach, by `ProgramKind.type`.
-SUPPORTED: Final = ("tracepoint", "raw_tp", "tp_btf")
+#: The kinds whose section names what they are attached to, by `ProgramKind.type`.
+NAMED: Final = ("tracepoint", "raw_tp", "tp_btf")
+#: The kinds that this bpfpack can attach, for people.
+SUPPORTED: Final = (*NAMED, "perf_event", "uprobe", "uretprobe", "xdp", "tc")
+_FAMILIES: Final = ("perf_event", "uprobe", "xdp", "tc")
+# Without these options of the build a kernel has no such programs.
+_NEEDS: Final = {
+    "perf_event": ("CONFIG_BPF_EVENTS", "CONFIG_PERF_EVENTS"),
+    "uprobe": ("CONFIG_BPF_EVENTS", "CONFIG_UPROBE_EVENTS"),
+    "tc": ("CONFIG_NET_SCH_INGRESS",),
+}
 _KPROBES: Final = ("kprobe", "kretprobe", "ksyscall", "kretsyscall")
 
 
@@ -17,7 +26,7 @@ class Fault:
     """Why a program cannot run: what is missing, why, and what would do instead.
 
     ``wanted`` is False where not loading it is no loss, ``sure`` where the kernel could not
-    be asked, so that only trying will tell.
+    be asked, so that only trying will tell, ``usage`` is True where only the user can tell.
     """
 
     feature: str
@@ -25,24 +34,27 @@ class Fault:
     hint: str | None = None
     wanted: bool = True
     sure: bool = True
+    usage: bool = False
 
     def __str__(self) -> str:
         return f"{self.feature}: {self.why}"
 
-    def error(self, program: str | None = None) -> Unsupported:
+    def error(self, program: str | None = None) -> Unsupported | UsageError:
         """The fault of a program that the package cannot do without, or of all of them."""
-        whose = f" (program {program})" if program else ""
-        error = Unsupported(self.feature, f"{self.why}{whose}")
+        why = f"{self.why} (program {program})" if program else self.why
+        error: Unsupported | UsageError = (
+            UsageError(f"{self.feature}: {why}") if self.usage else Unsupported(self.feature, why)
+        )
         return error.with_hint(self.hint) if self.hint else error
 
 
 def why_not(kind: ProgramKind, kernel: Kernel) -> Fault | None:
     """Return what keeps, or may keep, programs of that kind from running; None for nothing."""
-    if kind.type not in SUPPORTED:
-        return _unsupported(kind, kernel)
+    if kind.type not in NAMED:
+        return _by_target(kind, kernel)
     if kind.target is None:
         return Fault(feature=kind.type, why="its section names no tracepoint to attach to")
-    if (fault := _type_missing(kind, kernel)) is not None:
+    if (fault := _type_missing(kind, kernel, ("CONFIG_BPF_EVENTS",))) is not None:
         return fault
     if kind.type == "tracepoint":
         category, _, event = kind.target.partition("/")
@@ -66,12 +78,22 @@ def _doubt(kind: ProgramKind, kernel: Kernel) -> Fault:
     return Fault(feature=kind.type, why=why, sure=False)
 
 
-def _type_missing(kind: ProgramKind, kernel: Kernel) -> Fault | None:
+def _by_target(kind: ProgramKind, kernel: Kernel) -> Fault | None:
+    from bpfpack.spec.targets import family  # a tool that only traces needs none of it
+
+    of = family(kind)
+    if of not in _FAMILIES:
+        return _unsupported(kind, kernel)
+    return _type_missing(kind, kernel, _NEEDS.get(of, ()))
+
+
+def _type_missing(kind: ProgramKind, kernel: Kernel, options: tuple[str, ...]) -> Fault | None:
     """Ask the build's options, which costs nothing, and the kernel only without them."""
-    option = kernel.option("CONFIG_BPF_EVENTS")
-    if option == "n":
-        return Fault(feature=kind.type, why="CONFIG_BPF_EVENTS is not set in this kernel")
-    if option is None and kernel.probe(kind.prog_type) is Answer.NO:
+    said = [kernel.option(option) for option in options]
+    for option, value in zip(options, said, strict=True):
+        if value == "n":
+            return Fault(feature=kind.type, why=f"{option} is not set in this kernel")
+    if None in said and kernel.probe(kind.prog_type) is Answer.NO:
         return Fault(feature=kind.type, why="this kernel takes no programs of that type")
     return None
 

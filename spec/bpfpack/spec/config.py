@@ -23,7 +23,8 @@ OUTPUT_KINDS: Final[tuple[str, ...]] = get_args(OutputKind)
 Scale = Literal["log2", "linear"]
 SCALES: Final[tuple[str, ...]] = get_args(Scale)
 #: Roles give an option a meaning that `run` itself uses.
-ROLES: Final = ("target-pid",)
+TARGET_PID: Final = "target-pid"
+ROLES: Final = (TARGET_PID,)
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _OPTION: Final = re.compile(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*")
@@ -35,22 +36,30 @@ Value = bool | int | float | str
 
 @valuetype
 class Program:
-    """One program of the object; of an ``alternative`` group one member is enough."""
+    """One program of the object; of an ``alternative`` group one member is enough.
+
+    ``attach`` are its targets unless ``run`` is told others, ``option`` is the package's
+    own option that tells them.
+    """
 
     name: str
     section: str
     optional: bool = False
     alternative: str | None = None
+    attach: tuple[str, ...] = ()
+    option: str | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Program":
         """Parse; raises SpecError."""
-        fields.only(data, "name", "section", "optional", "alternative")
+        fields.only(data, "name", "section", "optional", "alternative", "attach", "option")
         found = cls(
             name=_c_name(data, "name"),
             section=fields.required_text(data, "section", most=256),
             optional=fields.boolean(data, "optional"),
             alternative=fields.matching(data, "alternative", _OPTION, "a group name"),
+            attach=fields.strings(data, "attach", most=LIMITS.targets),
+            option=fields.matching(data, "option", _OPTION, "an option name"),
         )
         if found.optional and found.alternative:
             raise SpecError("optional and an alternative at once", path=("alternative",))
@@ -63,6 +72,8 @@ class Program:
             section=self.section,
             optional=self.optional or None,
             alternative=self.alternative,
+            attach=list(self.attach) or None,
+            option=self.option,
         )
 
 
@@ -355,8 +366,12 @@ class Config:
             ("programs", [p.name for p in self.programs]),
             ("maps", [m.name for m in self.maps]),
             ("params", [p.variable for p in self.params]),
-            ("params", [p.option for p in self.params]),
+            (
+                "params",
+                [*{p.option for p in self.programs if p.option}, *(p.option for p in self.params)],
+            ),
             ("params", [p.short for p in self.params if p.short]),
+            ("params", [p.role for p in self.params if p.role]),
             ("outputs", [o.name for o in self.outputs]),
         ):
             if twice := sorted(n for n, count in Counter(names).items() if count > 1):

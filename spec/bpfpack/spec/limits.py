@@ -54,6 +54,10 @@ class Limits:
     listing_bytes: int = 32 * MIB
     listing_seconds: int = 300
 
+    # Beginnings of downloads that broke off: the smallest blob worth it, and all together.
+    partial_least: int = 1 * MIB
+    partials: int = 512 * MIB
+
     policy: int = 1 * MIB
     policy_keys: int = 64
     key_file: int = 64 * KIB

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from bpfpack.runner.attach.attachments import Attachment, Interface, XdpAttachment
 from bpfpack.runner.kernel import Answer
 from bpfpack.runner.plan import Plan, plan
 from bpfpack.spec.code import ProgramSpec
@@ -13,7 +14,8 @@ from bpfpack.spec.config import Config, EventType, Output, Program, Requirements
 from bpfpack.spec.errors import Unsupported, UsageError
 from bpfpack.spec.mapspec import MAP_TYPES, MapSpec
 from bpfpack.spec.objectspec import ObjectSpec, Variable
-from bpfpack.spec.sections import parse_section
+from bpfpack.spec.sections import ProgramKind, parse_section
+from bpfpack.spec.targets import Target, XdpTarget
 from bpfpack.spec.value import replace
 
 
@@ -28,6 +30,7 @@ class RecordedKernel:
     raw: tuple[str, ...] | None = ("sys_enter", "sched_switch")
     types: tuple[str, ...] = ("task_struct",)
     functions: tuple[str, ...] = ("vfs_read",)
+    interfaces: tuple[str, ...] = ("lo", "eth0")
     types_taken: Answer = Answer.UNKNOWN
     options: dict[str, str] = field(default_factory=lambda: {"CONFIG_KPROBES": "n"})
 
@@ -53,6 +56,16 @@ class RecordedKernel:
 
     def option(self, name: str) -> str | None:
         return self.options.get(name)
+
+    def find(self, kind: ProgramKind, target: Target) -> Attachment:
+        """Interfaces are there as `interfaces` says; of other targets nothing is asked here."""
+        assert isinstance(target, XdpTarget)
+        if target.interface not in self.interfaces:
+            raise UsageError(f"there is no interface {target.interface!r}")
+        interface = Interface(
+            name=target.interface, index=self.interfaces.index(target.interface) + 1
+        )
+        return XdpAttachment(interface=interface, mode=target.mode)
 
     def near(self, name: str) -> tuple[str, ...]:
         return tuple(t for t in self.tracepoints or () if t[-3:] == name[-3:])
@@ -192,8 +205,9 @@ def test_tp_btf_needs_btf() -> None:
     [
         ("fentry/vfs_read", "fentry"),
         ("lsm/file_open", "lsm"),
-        ("xdp", "xdp"),
-        ("tcx/ingress", "tcx/ingress"),
+        ("sk_msg", "sk_msg"),
+        ("xdp/devmap", "xdp/devmap"),
+        ("netkit/peer", "netkit/peer"),
         ("uprobe.multi/x:y", "uprobe"),
         ("iter/task", "iter"),
     ],
@@ -235,8 +249,9 @@ def test_an_optional_program_is_skipped_with_its_reason() -> None:
 
 def test_nothing_left_to_run_is_an_error() -> None:
     config = _config(Program(name="p0", section="xdp", optional=True))
-    with pytest.raises(Unsupported, match=r"no program can run: xdp"):
+    with pytest.raises(Unsupported, match=r"no program can run: xdp") as caught:
         plan(_spec("xdp"), config, RecordedKernel())
+    assert "--attach p0=" in (caught.value.hint or "")
 
 
 def test_the_first_alternative_that_fits_is_used() -> None:
@@ -366,34 +381,38 @@ def test_required_features_are_asked_for() -> None:
 
 def test_a_plan_can_be_shown() -> None:
     config = _config(
-        Program(name="p1", section="xdp", optional=True),
+        Program(name="p1", section="sk_msg", optional=True),
+        Program(name="p2", section="xdp", option="iface"),
         outputs=(
             Output(name="events", map="ring", kind="events", types=(EventType(type="event"),)),
         ),
     )
     made = plan(
-        _spec(OPENAT, "xdp", maps=(_ring(1),), variables=(GLOBAL,)),
+        _spec(OPENAT, "sk_msg", "xdp", maps=(_ring(1),), variables=(GLOBAL,)),
         config,
         RecordedKernel(),
         values={"wanted": b"\7\0\0\0"},
+        targets={"iface": ("eth0:generic",)},
     )
     assert list(made.lines()) == [
         "package tool",
         "program p0 (tp/syscalls/sys_enter_openat): load",
-        "program p1 (xdp): skip: xdp: not supported yet by bpfpack",
+        "program p1 (sk_msg): skip: sk_msg: not supported yet by bpfpack",
+        "program p2 (xdp): load; attach to eth0 (index 2), generic mode",
         "map ring: 4096 entries",
         "global wanted = 0x07000000",
         "output events: events from map ring",
-        "needs CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH",
+        "needs CAP_BPF, CAP_PERFMON, CAP_DAC_READ_SEARCH, CAP_NET_ADMIN",
     ]
     assert json.loads(json.dumps(made.to_dict())) == {
         "package": "tool",
         "programs": [
             {"name": "p0", "section": "tp/syscalls/sys_enter_openat"},
-            {"name": "p1", "section": "xdp", "skipped": "xdp: not supported yet by bpfpack"},
+            {"name": "p1", "section": "sk_msg", "skipped": "sk_msg: not supported yet by bpfpack"},
+            {"name": "p2", "section": "xdp", "attach": ["eth0 (index 2), generic mode"]},
         ],
         "mapSizes": {"ring": 4096},
         "globals": {"wanted": "07000000"},
         "outputs": [{"name": "events", "map": "ring", "kind": "events"}],
-        "capabilities": ["CAP_BPF", "CAP_PERFMON", "CAP_DAC_READ_SEARCH"],
+        "capabilities": ["CAP_BPF", "CAP_PERFMON", "CAP_DAC_READ_SEARCH", "CAP_NET_ADMIN"],
     }

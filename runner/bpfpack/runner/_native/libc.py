@@ -16,8 +16,21 @@ MS_NOEXEC: Final = 8
 MS_REC: Final = 1 << 14
 MS_SLAVE: Final = 1 << 19
 
+# asm/unistd.h: of calls made since Linux 5.0 the number is the same on all architectures here.
+_NR_OPENAT2: Final = 437
+# include/uapi/linux/openat2.h
+_RESOLVE_IN_ROOT: Final = 0x10
+
 # include/uapi/linux/capability.h
 _CAPABILITY_VERSION_3: Final = 0x20080522
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (
+        ("flags", ctypes.c_uint64),
+        ("mode", ctypes.c_uint64),
+        ("resolve", ctypes.c_uint64),
+    )
 
 
 class _CapHeader(ctypes.Structure):
@@ -38,6 +51,10 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "mount": (
         *(ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p),
         *(ctypes.c_ulong, ctypes.c_void_p),
+    ),
+    "syscall": (
+        *(ctypes.c_long, ctypes.c_long, ctypes.c_char_p),
+        *(ctypes.POINTER(_OpenHow), ctypes.c_size_t),
     ),
     "unshare": (ctypes.c_int,),
 }
@@ -65,6 +82,16 @@ def unshare_mounts() -> None:
 def mount(source: str, target: str, kind: str | None, flags: int) -> None:
     """Call mount(2); raises KernelError."""
     _fn("mount")(source.encode(), target.encode(), kind and kind.encode(), flags, None)
+
+
+def open_in_root(root: int, path: str, flags: int) -> int:
+    """Open ``path`` as a process whose root is the directory ``root`` would.
+
+    Neither a symbolic link nor ``..`` leads out of it (openat2(2), Linux 5.6).
+    Raises KernelError.
+    """
+    how = _OpenHow(flags=flags | os.O_CLOEXEC, resolve=_RESOLVE_IN_ROOT)
+    return _fn("syscall")(_NR_OPENAT2, root, os.fsencode(path), how, ctypes.sizeof(how))
 
 
 def capabilities() -> int:

@@ -34,6 +34,17 @@ class _OpenOpts(ctypes.Structure):
     )
 
 
+class _UprobeOpts(ctypes.Structure):
+    """libbpf.h, ``struct bpf_uprobe_opts``, up to the members used here."""
+
+    _fields_ = (
+        ("sz", ctypes.c_size_t),
+        ("ref_ctr_offset", ctypes.c_size_t),
+        ("bpf_cookie", ctypes.c_uint64),
+        ("retprobe", ctypes.c_bool),
+    )
+
+
 class VerifierLog:
     """Where the verifier writes about the program that it refuses.
 
@@ -166,6 +177,16 @@ class NativeProgram(_Part):
     def attach_raw_tracepoint(self, name: str) -> "NativeLink":
         """Attach to one of the kernel's raw tracepoints."""
         return NativeLink(fn("bpf_program__attach_raw_tracepoint")(self.ptr, name.encode()))
+
+    def attach_uprobe(self, path: str, offset: int, pid: int, *, returning: bool) -> "NativeLink":
+        """Attach to the code at ``offset`` of a file, in one process or (-1) in all."""
+        opts = _UprobeOpts(sz=ctypes.sizeof(_UprobeOpts), retprobe=returning)
+        attach = fn("bpf_program__attach_uprobe_opts")
+        return NativeLink(attach(self.ptr, pid, path.encode(), offset, ctypes.byref(opts)))
+
+    def attach_perf_event(self, event: int) -> "NativeLink":
+        """Attach to an open perf event, which the link owns from then on."""
+        return NativeLink(fn("bpf_program__attach_perf_event")(self.ptr, event))
 
     def attach_trace(self) -> "NativeLink":
         """Attach to the BTF target that the program was loaded with."""

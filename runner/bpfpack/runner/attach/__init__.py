@@ -1,0 +1,1 @@
+"""Where programs are attached: one module for each family of targets."""

@@ -1,0 +1,129 @@
+"""Targets found on this host: what a plan holds, and what is attached to.
+
+As text each says what was found, for `run --dry-run`.
+"""
+
+from typing import TypeAlias
+
+from bpfpack.spec.targets import Direction, Mode
+from bpfpack.spec.value import valuetype
+
+
+@valuetype
+class Interface:
+    """A network interface, by the number that the kernel knows it by."""
+
+    name: str
+    index: int
+
+    def __str__(self) -> str:
+        return f"{self.name} (index {self.index})"
+
+
+@valuetype
+class XdpAttachment:
+    """XDP on an interface; without ``mode`` the kernel chooses."""
+
+    interface: Interface
+    mode: Mode | None = None
+
+    def __str__(self) -> str:
+        return f"{self.interface}" + (f", {self.mode} mode" if self.mode else "")
+
+
+@valuetype
+class TcAttachment:
+    """tc on one direction of an interface."""
+
+    interface: Interface
+    direction: Direction
+
+    def __str__(self) -> str:
+        return f"{self.interface}, {self.direction}"
+
+
+@valuetype
+class SocketAttachment:
+    """A socket that receives what passes an interface."""
+
+    interface: Interface
+
+    def __str__(self) -> str:
+        return f"{self.interface}"
+
+
+@valuetype
+class CgroupAttachment:
+    """A cgroup; ``inode`` is the number that the kernel knows it by."""
+
+    path: str
+    inode: int
+    attach_type: int
+
+    def __str__(self) -> str:
+        return f"cgroup {self.path}"
+
+
+@valuetype
+class EventAttachment:
+    """A perf event on every CPU; ``kind`` and ``config`` are those of perf_event_open(2)."""
+
+    event: str
+    kind: int
+    config: int
+    sample: int
+    frequency: bool
+
+    def __str__(self) -> str:
+        if self.frequency:
+            return f"{self.event}, {self.sample} times a second on each CPU"
+        return f"{self.event}, every {self.sample} on each CPU"
+
+
+@valuetype
+class FileIdentity:
+    """Which content was looked at; another one at the same path differs in one of these."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+
+@valuetype
+class Located:
+    """A file: ``path`` from ``root``, the directory that is / for who named it."""
+
+    root: str
+    path: str
+
+    def __str__(self) -> str:
+        return self.path if self.root == "/" else self.root + self.path
+
+
+@valuetype
+class CodeAttachment:
+    """Code at ``offset`` of a file, in one process or in all.
+
+    ``identity`` is what was read there, so that the code of no other file is broken into.
+    """
+
+    place: Located
+    function: str
+    offset: int
+    identity: FileIdentity
+    pid: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.place}:{self.function} (offset {self.offset:#x})"
+        return where if self.pid is None else f"{where}, process {self.pid}"
+
+
+Attachment: TypeAlias = (
+    XdpAttachment
+    | TcAttachment
+    | SocketAttachment
+    | CgroupAttachment
+    | EventAttachment
+    | CodeAttachment
+)

@@ -1,0 +1,107 @@
+"""From what was said to what is there: interfaces, cgroups, events and code of this host.
+
+Every fault is found here, before anything is loaded.
+"""
+
+import socket
+from pathlib import Path
+from typing import Final
+
+from bpfpack.runner import mounts
+from bpfpack.runner.attach import files
+from bpfpack.runner.attach.attachments import (
+    Attachment,
+    CgroupAttachment,
+    CodeAttachment,
+    Interface,
+    SocketAttachment,
+    TcAttachment,
+    XdpAttachment,
+)
+from bpfpack.runner.attach.events import find_event
+from bpfpack.runner.attach.symbols import ElfFile
+from bpfpack.spec.errors import SpecError, Unsupported, UsageError
+from bpfpack.spec.sections import ATTACH_TYPES, ProgramKind
+from bpfpack.spec.targets import (
+    CgroupTarget,
+    CodeTarget,
+    EventTarget,
+    SocketTarget,
+    Target,
+    TcTarget,
+    XdpTarget,
+)
+
+_SHOWN: Final = 8
+
+
+def resolve(kind: ProgramKind, target: Target) -> Attachment:
+    """Find a target on this host; raises UsageError with cause and cure, Unsupported."""
+    match target:
+        case XdpTarget():
+            return XdpAttachment(interface=_interface(target.interface), mode=target.mode)
+        case TcTarget():
+            return TcAttachment(interface=_interface(target.interface), direction=target.direction)
+        case SocketTarget():
+            return SocketAttachment(interface=_interface(target.interface))
+        case CgroupTarget():
+            return _cgroup(kind, target)
+        case EventTarget():
+            return find_event(target)
+        case CodeTarget():
+            return _code(target)
+        case _:
+            raise Unsupported(kind.type, "not supported yet by bpfpack")
+
+
+def _interface(name: str) -> Interface:
+    try:
+        return Interface(name=name, index=socket.if_nametoindex(name))
+    except OSError as e:
+        there = [found for _, found in socket.if_nameindex()]
+        more = ", ..." if len(there) > _SHOWN else ""
+        raise UsageError(f"there is no interface {name!r}").with_hint(
+            f"interfaces here: {', '.join(there[:_SHOWN])}{more}"
+        ) from e
+
+
+def _cgroup(kind: ProgramKind, target: CgroupTarget) -> CgroupAttachment:
+    roots = sorted(mounts.mount_points("cgroup2"), key=len)
+    if not roots:
+        raise Unsupported("cgroup", "no cgroup2 file system is mounted").with_hint(
+            "as root: mount -t cgroup2 none /sys/fs/cgroup"
+        )
+    path = Path(roots[0], target.path)
+    try:
+        inode = path.stat().st_ino
+    except (OSError, ValueError) as e:
+        told = getattr(e, "strerror", None) or str(e)
+        raise UsageError(f"cgroup {path}: {told}").with_hint(
+            f"give its path, or its name below {roots[0]}"
+        ) from e
+    # A file that cgroups of version 2 have and those of version 1 have not (cgroups(7)).
+    if not (path / "cgroup.controllers").is_file():
+        raise UsageError(f"{path} is no cgroup of version 2").with_hint(
+            f"those are below {roots[0]}"
+        )
+    attach_type = kind.attach_type
+    if target.direction is not None:
+        attach_type = ATTACH_TYPES.index(f"cgroup_inet_{target.direction}")
+    return CgroupAttachment(path=str(path), inode=inode, attach_type=attach_type or 0)
+
+
+def _code(target: CodeTarget) -> CodeAttachment:
+    place = files.locate(target.file, target.pid)
+    with files.opened(place) as fd:
+        try:
+            offset = ElfFile(fd).function(target.function)
+        except SpecError as e:
+            error = UsageError(f"{place} {e.reason}")
+            raise (error.with_hint(e.hint) if e.hint else error) from e
+        return CodeAttachment(
+            place=place,
+            function=target.function,
+            offset=offset + target.offset,
+            identity=files.identity(fd),
+            pid=target.pid,
+        )

@@ -1,0 +1,235 @@
+"""Where a function lies in a program or library: ELF symbol tables, read with care.
+
+The file belongs to whoever runs it, so every size is bounded, and it is read, never mapped: a
+mapped file that is cut short meanwhile ends the process that looks at it.
+"""
+
+import os
+import struct
+from array import array
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from bpfpack.spec.errors import LimitExceeded, SpecError
+from bpfpack.spec.limits import LIMITS
+
+_PT_LOAD: Final = 1
+_PF_X: Final = 1
+_SHT_SYMTAB: Final = 2
+_SHT_DYNSYM: Final = 11
+_SHT_VERSYM: Final = 0x6FFFFFFF
+_SHN_UNDEF: Final = 0
+_STT_FUNC: Final = 2
+_STT_GNU_IFUNC: Final = 10
+_STB_LOCAL: Final = 0
+_STB_GLOBAL: Final = 1
+_STB_WEAK: Final = 2
+# A version that is there for old programs only ("name@VERSION", not "name@@VERSION").
+_VERSYM_HIDDEN: Final = 0x8000
+_NEAR: Final = 3
+
+
+class _Shape(NamedTuple):
+    """The layouts that differ between 32 and 64 bits."""
+
+    header: str
+    segment: str
+    section: str
+    symbol: str
+
+
+_SHAPES: Final = {
+    1: _Shape("HHIIIIIHHHHHH", "IIIIIIII", "IIIIIIIIII", "IIIBBH"),
+    2: _Shape("HHIQQQIHHHHHH", "IIQQQQQQ", "IIQQQQIIQQ", "IBBHQQ"),
+}
+
+
+class _Segment(NamedTuple):
+    offset: int
+    address: int
+    size: int
+
+
+class _Section(NamedTuple):
+    type: int
+    offset: int
+    size: int
+    link: int
+
+
+class _Symbol(NamedTuple):
+    name: int
+    info: int
+    section: int
+    value: int
+
+
+class ElfFile:
+    """The parts of an ELF file that say where functions are."""
+
+    def __init__(self, fd: int) -> None:
+        """Read the headers; raises SpecError for what is no ELF file."""
+        self._fd = fd
+        ident = self._read(0, 16)
+        shape = _SHAPES.get(ident[4])
+        order = {1: "<", 2: ">"}.get(ident[5])
+        if ident[:4] != b"\x7fELF" or shape is None or order is None:
+            raise SpecError("not an ELF file")
+        self._wide, self._order = ident[4] == 2, order
+        self._shape = _Shape(*(order + layout for layout in shape))
+        head = self._unpack(self._shape.header, 16)
+        self.machine: Final[int] = head[1]
+        self._segments = tuple(self._read_segments(head[4], head[9]))
+        self._sections = tuple(self._read_sections(head[5], head[11]))
+
+    def _read(self, offset: int, size: int) -> bytes:
+        if size > LIMITS.symbol_table:
+            raise LimitExceeded(f"a table of more than {LIMITS.symbol_table} bytes")
+        found = bytearray()
+        while len(found) < size:
+            try:
+                part = os.pread(self._fd, size - len(found), offset + len(found))
+            except (OSError, OverflowError) as e:
+                raise SpecError(f"cannot be read: {e}") from e
+            if not part:
+                raise SpecError("ELF file cut short")
+            found += part
+        return bytes(found)
+
+    def _unpack(self, layout: str, offset: int) -> tuple[int, ...]:
+        return struct.unpack(layout, self._read(offset, struct.calcsize(layout)))
+
+    def _table(self, layout: str, offset: int, count: int) -> Iterator[tuple[int, ...]]:
+        return struct.iter_unpack(layout, self._read(offset, struct.calcsize(layout) * count))
+
+    def _read_segments(self, offset: int, count: int) -> Iterator[_Segment]:
+        for row in self._table(self._shape.segment, offset, count):
+            if self._wide:
+                kind, flags, start, address, _, size, *_ = row
+            else:
+                kind, start, address, _, size, _, flags, _ = row
+            if kind == _PT_LOAD and flags & _PF_X:
+                yield _Segment(start, address, size)
+
+    def _read_sections(self, offset: int, count: int) -> Iterator[_Section]:
+        if not offset:
+            return
+        for row in self._table(self._shape.section, offset, count):
+            yield _Section(type=row[1], offset=row[4], size=row[5], link=row[6])
+
+    def function(self, name: str) -> int:
+        """Return the offset in the file of a function's first instruction; raises SpecError.
+
+        Of several symbols of the name a global one counts, and the version of it that new
+        programs are linked with.
+        """
+        named = [
+            symbol for table in (_SHT_SYMTAB, _SHT_DYNSYM) for symbol in self._named(table, name)
+        ]
+        functions = [s for s in named if s.info & 15 == _STT_FUNC and s.section != _SHN_UNDEF]
+        if not functions:
+            raise self._missing(name, named)
+        best = min(functions, key=_precedence)
+        offsets = {self._offset(s.value) for s in functions if _precedence(s) == _precedence(best)}
+        if len(offsets) == 1:
+            return offsets.pop()
+        told = ", ".join(f"{offset:#x}" for offset in sorted(offsets))
+        raise SpecError(f"has several functions {name!r}, at {told}")
+
+    def _missing(self, name: str, named: list[_Symbol]) -> SpecError:
+        if any(s.info & 15 == _STT_GNU_IFUNC for s in named):
+            return SpecError(
+                f"chooses its {name!r} as it is loaded (an indirect function)"
+            ).with_hint("name the variant that this CPU uses")
+        if not any(s.type in (_SHT_SYMTAB, _SHT_DYNSYM) for s in self._sections):
+            return SpecError("has no symbols at all: it is stripped")
+        if any(s.section == _SHN_UNDEF for s in named):
+            return SpecError(f"uses {name!r}, but another file has it").with_hint(
+                "name the library that defines it"
+            )
+        error = SpecError(f"has no function {name!r}")
+        near = self._near(name)
+        return error.with_hint(f"spelled alike: {', '.join(near)}") if near else error
+
+    def _offset(self, address: int) -> int:
+        # What gdb and perf call "the address" of an instruction is that of the loaded image.
+        for segment in self._segments:
+            if segment.address <= address < segment.address + segment.size:
+                return address - segment.address + segment.offset
+        raise SpecError(f"has no code at {address:#x}")
+
+    def _named(self, kind: int, name: str) -> Iterator[_Symbol]:
+        """Yield the symbols of one table that have that name, hidden versions left out."""
+        for number, section in enumerate(self._sections):
+            if section.type != kind:
+                continue
+            names = _occurrences(self._names(section), name.encode("utf-8", "surrogateescape"))
+            if not names:
+                continue
+            hidden = self._hidden(number) if kind == _SHT_DYNSYM else frozenset()
+            layout = struct.Struct(self._shape.symbol)
+            data = self._read(section.offset, section.size - section.size % layout.size)
+            for index, start in _where(data, names, layout.size, self._order):
+                if index not in hidden:
+                    yield self._symbol(layout.unpack_from(data, start))
+
+    def _symbol(self, row: tuple[int, ...]) -> _Symbol:
+        if self._wide:
+            name, info, _, section, value, _ = row
+        else:
+            name, value, _, info, _, section = row
+        return _Symbol(name, info, section, value)
+
+    def _names(self, table: _Section) -> bytes:
+        if not 0 < table.link < len(self._sections):
+            raise SpecError("a symbol table without names")
+        names = self._sections[table.link]
+        return self._read(names.offset, names.size)
+
+    def _hidden(self, table: int) -> frozenset[int]:
+        for section in self._sections:
+            if section.type == _SHT_VERSYM and section.link == table:
+                data = self._read(section.offset, section.size - section.size % 2)
+                versions = struct.unpack(f"{self._order}{len(data) // 2}H", data)
+                return frozenset(i for i, v in enumerate(versions) if v & _VERSYM_HIDDEN)
+        return frozenset()
+
+    def _near(self, name: str) -> list[str]:
+        from difflib import get_close_matches  # for one error message
+
+        known = set[str]()
+        for section in self._sections:
+            if section.type in (_SHT_SYMTAB, _SHT_DYNSYM):
+                names = self._names(section)[: LIMITS.near_names]
+                known.update(n.decode(errors="replace") for n in names.split(b"\0") if n)
+        return get_close_matches(name, known, n=_NEAR, cutoff=0.8)
+
+
+def _precedence(symbol: _Symbol) -> int:
+    """Global before weak before local before what is unknown."""
+    binds = (_STB_GLOBAL, _STB_WEAK, _STB_LOCAL)
+    bind = symbol.info >> 4
+    return binds.index(bind) if bind in binds else len(binds)
+
+
+def _occurrences(names: bytes, name: bytes) -> frozenset[int]:
+    """Where a name stands in a string table; linkers also point into the end of longer names."""
+    found = set()
+    at = names.find(name + b"\0")
+    while at >= 0:
+        found.add(at)
+        at = names.find(name + b"\0", at + 1)
+    return frozenset(found)
+
+
+def _where(data: bytes, names: frozenset[int], size: int, order: str) -> Iterator[tuple[int, int]]:
+    """Yield number and place of the symbols whose name, their first word, is one of ``names``."""
+    words = array("I", data)
+    if (order == "<") != (_LITTLE):
+        words.byteswap()
+    for index, word in enumerate(words[:: size // 4]):
+        if word in names:
+            yield index, index * size
+
+
+_LITTLE: Final = struct.pack("=H", 1) == b"\x01\x00"

@@ -1,0 +1,43 @@
+"""A network namespace with a cable in it, for the calling thread and what it starts."""
+
+import ctypes
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from tests.kit.objects import run, tool
+
+# include/uapi/linux/sched.h; os.setns and os.unshare came with Python 3.12.
+_CLONE_NEWNET: Final = 0x40000000
+#: IEEE 802 local experimental EtherType 1: nobody else on the cable speaks it.
+ETHERTYPE: Final = 0x88B5
+
+
+@contextmanager
+def network() -> Iterator[None]:
+    """A namespace with ``lo`` and the two ends of a cable, ``end0`` and ``end1``, all up."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        assert libc.unshare(_CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+        try:
+            ip = tool("ip")
+            run(ip, "link", "add", "end0", "type", "veth", "peer", "name", "end1")
+            for name in ("lo", "end0", "end1"):
+                run(ip, "link", "set", name, "up")
+            yield
+        finally:
+            assert libc.setns(home, _CLONE_NEWNET) == 0, os.strerror(ctypes.get_errno())
+    finally:
+        os.close(home)
+
+
+def send(interface: str, frames: int) -> None:
+    """Send frames of `ETHERTYPE` out of an interface; they have arrived on return."""
+    frame = b"\xff" * 6 + b"\x02" + b"\0" * 5 + ETHERTYPE.to_bytes(2, "big") + bytes(46)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
+        out.bind((interface, 0))
+        for _ in range(frames):
+            assert out.send(frame) == len(frame)
