@@ -10,14 +10,15 @@ from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.words import Words, as_held
 from bpfpack.spec.agreement import enumerators, initial_value, is_volatile, option_type
 from bpfpack.spec.btf import Int
-from bpfpack.spec.config import Param, Value
+from bpfpack.spec.config import TARGET_PID, Param, Value
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.layout import resolve
 from bpfpack.spec.objectspec import ObjectSpec, Variable
 
 #: What programs call the process or user to look at; the option loses the prefix.
 _PREFIX: Final = re.compile(r"(?:targ|target)_(?=.)")
-_TARGET_PIDS: Final = ("targ_pid", "target_pid", "targ_tgid", "target_tgid")
+#: The first of these that there is: beside one for the process, "pid" is a thread.
+_TARGET_PIDS: Final = ("target_tgid", "targ_tgid", "target_pid", "targ_pid")
 #: The package's own help is bpfpack's.
 _RESERVED: Final = {"help": "option", "h": "short"}
 
@@ -32,12 +33,13 @@ def make_params(
             cause = SpecError(f"{name!r} is not a `const volatile` global of the object")
             raise diagnosis.error(cause, told=("params", name), name=name)
     shown = {n: v for n, v in variables.items() if not said.get(n, {}).get("hidden")}
-    names = _option_names(shown, said)
+    names, target = _option_names(shown, said), _target(shown, said)
     found: dict[str, Param] = {}
     for name, variable in shown.items():
         words = {k: v for k, v in said.get(name, {}).items() if k != "hidden"}
         try:
-            param = _param(spec, variable, {"option": names[name], **words})
+            words = {"option": names[name], **words}
+            param = _param(spec, variable, words, inferred=name == target)
             if param is not None:
                 _check_unique(param, found)
                 found[name] = param
@@ -72,8 +74,18 @@ def _dashed(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
-def _param(spec: ObjectSpec, variable: Variable, words: Words) -> Param | None:
-    """Return the param; None for one of a type that no option has, if nothing is said of it."""
+def _target(shown: Mapping[str, Variable], said: Mapping[str, Words]) -> str | None:
+    """The global that has the role of the process to look at, where nobody says which."""
+    if any("role" in words for words in said.values()):
+        return None
+    return next((name for name in _TARGET_PIDS if name in shown), None)
+
+
+def _param(spec: ObjectSpec, variable: Variable, words: Words, *, inferred: bool) -> Param | None:
+    """Return the param; None for one of a type that no option has, if nothing is said of it.
+
+    ``inferred`` says that it is the one that selects a process.
+    """
     btf = spec.types("an option")
     try:
         type_ = option_type(btf, variable.type_id)
@@ -90,8 +102,8 @@ def _param(spec: ObjectSpec, variable: Variable, words: Words) -> Param | None:
         }
     if named := enumerators(kind):
         data.setdefault("choices", named)
-    if variable.name in _TARGET_PIDS and isinstance(kind, Int) and kind.size == 4:
-        data.setdefault("role", "target-pid")
+    if inferred and isinstance(kind, Int) and kind.size == 4:
+        data.setdefault("role", TARGET_PID)
     default = _default(spec, variable)
     if default is not None:
         data["default"] = default
@@ -109,6 +121,8 @@ def _check_unique(param: Param, others: Mapping[str, Param]) -> None:
         if name is not None and _RESERVED.get(name) == kind:
             raise SpecError(f"{name!r} is the option for help")
     for other in others.values():
+        if param.role and other.role == param.role:
+            raise SpecError(f"{other.variable!r} has the role {param.role!r} too")
         if other.option == param.option:
             raise SpecError(f"'--{param.option}' is the option of {other.variable!r} too")
         if param.short and other.short == param.short:

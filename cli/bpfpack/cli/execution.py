@@ -1,11 +1,12 @@
 """A verified package in the kernel, its output on stdout or in a file, until something ends it."""
 
 import os
+import signal
 import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bpfpack.cli._exit import Exit
 from bpfpack.cli.host import Host
@@ -23,6 +24,9 @@ from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.trust import VerifiedArtifact
 from bpfpack.spec.value import replace, valuetype
 
+if TYPE_CHECKING:
+    from bpfpack.runner.target import Process
+
 #: Of all privileges, what reading maps takes before Linux 5.19.
 _KEPT: Final = ("CAP_BPF",)
 _EXITS: Final = {
@@ -32,6 +36,12 @@ _EXITS: Final = {
     "sigint": Exit.SIGINT,
     "sigterm": Exit.SIGTERM,
     "sighup": Exit.SIGHUP,
+}
+#: What a command gets when something else ends the run before it.
+_PASSED_ON: Final = {
+    "sigint": signal.SIGINT,
+    "sigterm": signal.SIGTERM,
+    "sighup": signal.SIGHUP,
 }
 
 
@@ -50,7 +60,12 @@ class Settings:
 
 
 def execute(
-    host: Host, verified: VerifiedArtifact, spec: ObjectSpec, plan: Plan, request: RunRequest
+    host: Host,
+    verified: VerifiedArtifact,
+    spec: ObjectSpec,
+    plan: Plan,
+    request: RunRequest,
+    target: "Process | None" = None,
 ) -> int:
     """Load, attach, show, detach; returns the exit code.  Raises KernelError, UsageError."""
     _undo_dead(host)
@@ -59,35 +74,42 @@ def execute(
     # No message holds up a signal, or the detaching that follows one.
     host.printer.waits = False
     # Signals are caught before anything is loaded: what ends us later ends us cleanly.
-    with (
-        _destination(request) as out,
-        StopSignals() as stop,
-        Session.open(verified, plan) as session,
-    ):
+    with _destination(request) as out, StopSignals() as stop:
         if not chosen.lines:
             refuse_raw_terminal(out, force=request.flag("force"))
-        showing = Showing(
-            spec=spec, config=verified.config, shown=chosen.shown, terminal=terminal_of(out)
-        )
+        if target is not None:
+            stop.at_exit.append(target.give_up)
         sink = Sink(out, wake_fd=stop.fd, lines=chosen.lines)
         stop.at_exit.append(sink.restore)
         try:
-            loop = Loop(
-                streams=showing.streams(session),
-                samplers=showing.samplers(session),
-                sink=sink,
-                stop=stop,
-                detach=session.detach,
-                timeout=chosen.timeout,
-                max_events=chosen.max_events,
-            )
-            session.attach()
-            capabilities.drop(keep=_KEPT)
-            host.printer.info(f"attached {counted(len(plan.loaded), 'program')}; Ctrl-C ends it")
-            result = loop.run()
+            with Session.open(verified, plan) as session:
+                showing = Showing(
+                    spec=spec, config=verified.config, shown=chosen.shown, terminal=terminal_of(out)
+                )
+                loop = Loop(
+                    streams=showing.streams(session),
+                    samplers=showing.samplers(session),
+                    sink=sink,
+                    stop=stop,
+                    detach=session.detach,
+                    timeout=chosen.timeout,
+                    max_events=chosen.max_events,
+                    target_fd=target.fd if target else None,
+                )
+                session.attach()
+                capabilities.drop(keep=_KEPT if target is None else (*_KEPT, *target.needs))
+                host.printer.info(
+                    f"attached {counted(len(plan.loaded), 'program')}; Ctrl-C ends it"
+                )
+                if target is not None:
+                    target.release()
+                result = loop.run()
         finally:
             sink.close()
-    return _told(host, result, request)
+        code = _code(result, request, target)
+    if result.reason != "closed-pipe":
+        host.printer.info(result.summary())
+    return code
 
 
 def _undo_dead(host: Host) -> None:
@@ -148,9 +170,12 @@ def _destination(request: RunRequest) -> Iterator[int]:
         os.close(fd)
 
 
-def _told(host: Host, result: Result, request: RunRequest) -> int:
-    if result.reason != "closed-pipe":
-        host.printer.info(result.summary())
+def _code(result: Result, request: RunRequest, target: "Process | None") -> int:
+    if target is not None:
+        ended_by = _PASSED_ON.get(result.reason, signal.SIGTERM)
+        code = target.finish(None if result.reason == "target-ended" else ended_by)
+        if result.reason == "target-ended":
+            return code
     if result.reason == "sigint" and request.flag("sigint_ok"):
         return Exit.OK
     return _EXITS[result.reason]

@@ -6,6 +6,7 @@ requests or oras; a test holds that.
 
 import signal
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from bpfpack.cli._exit import Exit
@@ -19,6 +20,7 @@ from bpfpack.spec.reference import Reference
 
 if TYPE_CHECKING:
     from bpfpack.runner.plan import Plan
+    from bpfpack.runner.target import Process
 
 
 def run_main(argv: Sequence[str]) -> int:
@@ -69,13 +71,14 @@ def _run(host: Host, request: RunRequest, text: str) -> int:
     spec = ObjectSpec.from_bytes(verified.object)
     check_config(spec, verified.config)
     _die_at_once()
-    plan = _plan(spec, verified.config, request)
-    from bpfpack.cli.execution import execute, settings
+    with ExitStack() as held:
+        plan, target = _plan(spec, verified.config, request, held)
+        from bpfpack.cli.execution import execute, settings
 
-    if request.flag("dry_run"):
-        settings(plan, request)
-        return _show_plan(host, plan, request)
-    return execute(host, verified, spec, plan, request)
+        if request.flag("dry_run"):
+            settings(plan, request)
+            return _show_plan(host, plan, request)
+        return execute(host, verified, spec, plan, request, target)
 
 
 def _die_at_once() -> None:
@@ -87,7 +90,10 @@ def _die_at_once() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def _plan(spec: ObjectSpec, config: Config, request: RunRequest) -> "Plan":
+def _plan(
+    spec: ObjectSpec, config: Config, request: RunRequest, held: ExitStack
+) -> "tuple[Plan, Process | None]":
+    """Return the plan, and the process that it is about, which ``held`` lets go of."""
     from bpfpack.runner.kernel import LiveKernel
     from bpfpack.runner.package_options import (
         encode_values,
@@ -100,16 +106,23 @@ def _plan(spec: ObjectSpec, config: Config, request: RunRequest) -> "Plan":
     try:
         values = parse_package_options(options, request.arguments) or {}
     except UsageError as e:
-        if any(is_ours(word) for word in request.arguments):
+        its = {s for o in options for s in (o.long, f"-{o.param.short}")}
+        words = {word.partition("=")[0] for word in request.arguments}
+        if any(is_ours(word) for word in words - its):
             raise e.with_hint("bpfpack's own options go before the reference") from e.__cause__
         raise
+    target = None
+    if request.flag("command") or request.flag("pid"):
+        from bpfpack.cli.targeting import find_target
+
+        target = held.enter_context(find_target(config.name, request, options, values))
     return plan(
         spec,
         config,
         LiveKernel(),
         values=encode_values(options, values, spec.byte_order),
         attach=request.values("attach"),
-    )
+    ), target
 
 
 def _package_help(host: Host, text: str, config_bytes: bytes, object_: bytes) -> int:

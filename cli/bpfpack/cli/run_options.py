@@ -55,6 +55,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
         help="attach there: eth0, /bin/bash:readline, cpu-clock:99hz; repeatable",
         repeatable=True,
     ),
+    Option(
+        name="command",
+        long="--command",
+        short="-c",
+        metavar="COMMAND",
+        help="start COMMAND, trace it alone, end with it and its exit code",
+    ),
+    Option(
+        name="pid",
+        long="--pid",
+        short="-p",
+        metavar="PID",
+        help="trace the process PID of this host alone, and end with it",
+    ),
     Option(name="max_events", long="--max-events", metavar="N", help="end after N events"),
     Option(name="timeout", long="--timeout", metavar="DURATION", help="end after 10s, 2m or 500ms"),
     Option(name="dry_run", long="--dry-run", help="show what would be loaded, and load nothing"),
@@ -102,6 +116,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
 EXAMPLES: Final = (
     "bpfpack run ghcr.io/x/opensnoop",
     "bpfpack run -o json --timeout 10s ghcr.io/x/opensnoop --failed",
+    "bpfpack run -c 'make -j4' -f opened.txt ghcr.io/x/opensnoop",
     "bpfpack run --dry-run ./opensnoop.bpf.c",
     "bpfpack run ghcr.io/x/opensnoop --help",
 )

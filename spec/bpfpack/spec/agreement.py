@@ -23,7 +23,16 @@ from bpfpack.spec.btf import (
     Union,
     Volatile,
 )
-from bpfpack.spec.config import Config, EventType, Map, Output, Param, Program, Value
+from bpfpack.spec.config import (
+    TARGET_PID,
+    Config,
+    EventType,
+    Map,
+    Output,
+    Param,
+    Program,
+    Value,
+)
 from bpfpack.spec.displays import FieldDisplay
 from bpfpack.spec.errors import ConfigMismatch, SpecError
 from bpfpack.spec.layout import array_of, resolve
@@ -195,9 +204,17 @@ def _check_map(said: Map, maps: Mapping[str, MapSpec]) -> None:
 
 def _check_param(spec: ObjectSpec, param: Param, variables: Mapping[str, Variable]) -> None:
     variable = _known(variables, param.variable)
-    _same("type", param.type, option_type(spec.types("an option"), variable.type_id))
+    btf = spec.types("an option")
+    _same("type", param.type, option_type(btf, variable.type_id))
+    if param.role == TARGET_PID and not _holds_a_pid(btf, variable.type_id):
+        raise SpecError(f"{param.type} cannot hold the number of a process", path=("role",))
     if param.default is not None:
         _same("default", param.default, initial_value(spec, variable))
+
+
+def _holds_a_pid(btf: Btf, type_id: int) -> bool:
+    _, kind = resolve(btf, type_id)
+    return isinstance(kind, Int) and not kind.bool and kind.size >= 4
 
 
 def _check_output(

@@ -5,8 +5,8 @@ After two wake-ups within 5 ms it drains, sleeps 3 ms, and drains again until a 
 nothing, so that a busy buffer costs a few hundred wake-ups a second, not one for each event.
 
 Ending, in this order: ``detach`` is called, so that no more comes; what is left is
-drained and shown; a sink that takes nothing for 100 ms is given up, and what it did not
-take is counted.
+drained and shown.  After a signal a sink that takes nothing for 100 ms is given up, and what
+it did not take is counted; after any other end the reader may take its time.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from bpfpack.runner.events.sink import LONGEST_WAIT, Sink
 from bpfpack.runner.events.stop import StopReason, StopSignals
 from bpfpack.spec.value import valuetype
 
-Reason = Literal["timeout", "max-events", "closed-pipe"] | StopReason
+Reason = Literal["timeout", "max-events", "closed-pipe", "target-ended"] | StopReason
 
 #: Records taken at once: bounds the memory of a batch and its output.
 _BATCH: Final = 4096
 _CLOSE_WAKEUPS: Final = 0.005
 _PAUSE: Final = 0.003
-#: Seconds without progress after which a sink is given up once the run has ended.
+#: Seconds without progress after which a sink is given up once a signal has ended the run.
 _GRACE: Final = 0.1
 #: Seconds for counting what a reader that has stopped will never see.
 _COUNTING: Final = 0.05
@@ -103,8 +103,9 @@ class Result:
 class Loop:
     """One run; `run` is called once.
 
-    ``timeout`` is in seconds from the start of `run`; ``max_events`` is exact.  The caller
-    owns everything it passes in and closes it, the sink included.
+    ``timeout`` is in seconds from the start of `run`; ``max_events`` is exact; the run ends
+    when ``target_fd`` becomes readable.  The caller owns everything it passes in and closes
+    it, the sink included.
     """
 
     def __init__(
@@ -117,10 +118,13 @@ class Loop:
         detach: Callable[[], None],
         timeout: float | None = None,
         max_events: int | None = None,
+        target_fd: int | None = None,
     ) -> None:
         self._streams, self._sink, self._stop, self._detach = streams, sink, stop, detach
         self._samplers = samplers
         self._timeout, self._max_events = timeout, max_events
+        self._target_fd = target_fd
+        self._target: select.poll | None = None
         self._deadline: float | None = None
         self._due: list[float | None] = []
         self._events = 0
@@ -157,6 +161,10 @@ class Loop:
         waiting.register(self._stop.fd, select.EPOLLIN)
         for stream in self._streams:
             waiting.register(stream.source.fd, select.EPOLLIN)
+        if self._target_fd is not None:
+            waiting.register(self._target_fd, select.EPOLLIN)
+            self._target = select.poll()
+            self._target.register(self._target_fd, select.POLLIN)
         # A regular file cannot be watched, and does not go away.
         with contextlib.suppress(PermissionError):
             # No event asked for: that the reader went away is told all the same.
@@ -186,6 +194,8 @@ class Loop:
             return "max-events"
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return "timeout"
+        if self._target is not None and self._target.poll(0):
+            return "target-ended"
         return None
 
     def _left(self) -> float:
@@ -249,20 +259,24 @@ class Loop:
                 self._sink.closed = True
 
     def _show_rest(self, *, exact: bool) -> None:
-        """Print what is left after the end; give up a reader that takes nothing."""
+        """Print what is left after the end; after a signal give up a reader that takes nothing."""
         until = time.monotonic() + _LAST_DRAIN
-        moving = self._sink.finish(_GRACE)
+        moving = self._finish()
         while moving and not exact and time.monotonic() < until:
             if not sum(self._take(stream) for stream in self._streams):
                 break
-            moving = self._sink.finish(_GRACE)
+            moving = self._finish()
         if moving:
             for sampled in self._samplers:
                 if self._left() > 0 or self._streams:
                     self._sample(sampled.sampler)
-            moving = self._sink.finish(_GRACE)
+            moving = self._finish()
         if not moving:
             self._give_up()
+
+    def _finish(self) -> bool:
+        """Write what waits; False when a signal has come and the reader takes nothing."""
+        return self._sink.flush() or self._sink.finish(_GRACE)
 
     def _give_up(self) -> None:
         self._sink.drop()
