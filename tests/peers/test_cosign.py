@@ -3,6 +3,7 @@
 Every check is first made where it must fail: unsigned, or by another key.
 """
 
+import io
 import json
 import shutil
 import subprocess
@@ -12,17 +13,20 @@ from pathlib import Path
 import pytest
 import requests
 
+from bpfpack.cli.platform import host_platform
 from bpfpack.registry.client.remote import RegistryClient
 from bpfpack.registry.trust.collect import collect
 from bpfpack.spec import mediatypes
-from bpfpack.spec.descriptor import Descriptor
-from bpfpack.spec.manifest import Index
+from bpfpack.spec.descriptor import Descriptor, Platform
+from bpfpack.spec.manifest import Index, build_index
 from bpfpack.spec.signature import Form, fallback_tag, legacy_tag
+from bpfpack.spec.value import replace
 from tests.kit import bell
 from tests.kit.bell import ME
 from tests.kit.cli import PASSWORD, Host
 from tests.kit.peers import Cosign
 from tests.kit.servers import RunningRegistry, bpfpack_registry, docker_registry
+from tests.kit.signing import make_package
 
 pytestmark = pytest.mark.peers
 
@@ -64,6 +68,15 @@ def cosign(tmp_path: Path) -> Cosign:
 def host(tmp_path: Path) -> Host:
     """A host without rules."""
     return Host(root=tmp_path / "host")
+
+
+def openssl_key(path: Path, *options: str) -> Path:
+    """Make a private key without a password."""
+    openssl = shutil.which("openssl")
+    assert openssl
+    subprocess.run([openssl, "genpkey", *options, "-out", path], check=True)
+    path.chmod(0o600)
+    return path
 
 
 def identity(who: Host) -> Path:
@@ -263,6 +276,85 @@ class TestCosignsForUs:
         host.run("run", "--dry-run", f"{copy}:1", ME)
 
 
+class TestOtherKeys:
+    """P-384 and Ed25519: what cosign signs with them it does not verify; what we sign it does."""
+
+    @pytest.mark.parametrize(
+        ("algorithm", "options"),
+        [
+            ("EC", ("-pkeyopt", "ec_paramgen_curve:P-384")),
+            ("EC", ("-pkeyopt", "ec_paramgen_curve:P-521")),
+            ("ED25519", ()),
+        ],
+    )
+    def test_imported_with_a_warning(
+        self,
+        cosign: Cosign,
+        host: Host,
+        author: Host,
+        name: str,
+        tmp_path: Path,
+        algorithm: str,
+        options: tuple[str, ...],
+    ) -> None:
+        source = openssl_key(tmp_path / "plain.pem", "-algorithm", algorithm, *options)
+        told = host.run("keygen", "--import", source, env=SECRET)
+        assert "cosign" in told.stderr
+        key = identity(host)
+        host.run("sign", "-y", f"{name}:1", env=SECRET)
+        cosign.verify(key, f"{name}:1")
+        keep_only("legacy", name)
+        cosign.verify(key, f"{name}:1")
+        told = author.run("trust", "add", name, "--key", key)
+        assert "cosign" in told.stderr
+
+
+class TestIndexes:
+    """An index and each package that it lists: whoever asks for one by digest finds it signed."""
+
+    def test_ours_for_cosign(self, author: Host, cosign: Cosign, name: str) -> None:
+        index = push_index(name)
+        author.run("sign", "-y", "--no-recursive", f"{name}:multi", env=SECRET)
+        cosign.verify(identity(author), f"{name}:multi")
+        assert cosign.verify(identity(author), f"{name}@{subject(name).digest}", code=None).code
+        author.run("sign", "-y", f"{name}:multi", env=SECRET)
+        for digest in (index.descriptor.digest, *(child.digest for child in index.manifests)):
+            cosign.verify(identity(author), f"{name}@{digest}")
+
+    @pytest.mark.parametrize("form", ["bundle", "legacy"])
+    def test_cosigns_for_us(self, host: Host, cosign: Cosign, name: str, form: Form) -> None:
+        index = push_index(name)
+        private, public = cosign.keygen()
+        host.run("trust", "add", name, "--key", public, "--unnamed")
+        child = f"{name}@{subject(name).digest}"
+        SIGN[form](cosign, private, f"{name}@{index.descriptor.digest}")
+        host.run("verify", f"{name}:multi")
+        host.run("verify", child, code=6)
+        SIGN[form](cosign, private, f"{name}@{index.descriptor.digest}", "--recursive")
+        host.run("verify", child)
+        host.run("run", "--dry-run", f"{name}:multi", ME)
+
+
+def push_index(name: str) -> Index:
+    """Push an index of the package for this machine and another for one that is not here."""
+    registry, _, repository = name.partition("/")
+    with RegistryClient(lookup=lambda _registry, _repository: None) as client:
+        place = client.repository(registry, repository)
+        other = make_package("other")
+        for blob in (other.manifest.config, *other.manifest.layers):
+            place.push(blob, io.BytesIO(other.blobs[blob.digest]))
+        place.put(other.manifest)
+        elsewhere = Platform(os="linux", architecture="riscv64")
+        index = build_index(
+            (
+                replace(subject(name), platform=host_platform()),
+                replace(other.manifest.descriptor, platform=elsewhere),
+            )
+        )
+        place.put(index, "multi")
+    return index
+
+
 class TestKeyFiles:
     def test_cosign_reads_ours(self, author: Host, cosign: Cosign) -> None:
         private = identity(author).with_suffix(".key")
@@ -298,19 +390,15 @@ class TestKeyFiles:
     def test_we_read_what_cosign_imported(
         self, cosign: Cosign, host: Host, tmp_path: Path, kind: str
     ) -> None:
-        source = tmp_path / "plain.pem"
-        wanted = {
+        options = {
             "rsa": ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"),
             "ec": ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"),
         }[kind]
-        openssl = shutil.which("openssl")
-        assert openssl
-        subprocess.run([openssl, "genpkey", *wanted, "-out", source], check=True)
+        source = openssl_key(tmp_path / "plain.pem", *options)
         cosign.run("import-key-pair", "--key", source, "--output-key-prefix", "imported")
         public = (cosign.root / "imported.pub").read_text()
         env = {"COSIGN_PASSWORD": PASSWORD}
         assert host.run("pubkey", "--key", cosign.root / "imported.key", env=env).stdout == public
-        source.chmod(0o600)
         host.run("keygen", "--import", source, env=env)
         assert identity(host).read_text() == public
 

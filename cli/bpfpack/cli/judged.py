@@ -4,12 +4,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.located import Located, places_of
-from bpfpack.spec.judgement import Evidence, Judgement
+from bpfpack.cli.located import Located
+from bpfpack.cli.obtaining import look
+from bpfpack.cli.platform import host_platform
+from bpfpack.registry.fetch_package import resolve_child
+from bpfpack.spec.content import Source
+from bpfpack.spec.errors import NotFound, SpecError
+from bpfpack.spec.judgement import Evidence, Judgement, Verdict
 from bpfpack.spec.judging import judge
-from bpfpack.spec.policy import Policy
+from bpfpack.spec.manifest import Index, Manifest
+from bpfpack.spec.policy import Policy, Scope
 from bpfpack.spec.reference import Reference
-from bpfpack.spec.signature import format_time
+from bpfpack.spec.signature import Claims, format_time
 
 
 def judge_located(
@@ -17,7 +23,7 @@ def judge_located(
 ) -> Judgement:
     """Weigh every signature of what was found, under this host's policy or another one."""
     return judge(
-        Evidence(origin=found.origin, manifest=found.content, places=places_of(host, found)),
+        _evidence(host, found),
         policy or host.policy,
         host.check,
         now=host.now,
@@ -25,6 +31,28 @@ def judge_located(
         allow_downgrade=allow_downgrade,
         host_key=host.host_key.public_pem(),
     )
+
+
+def _evidence(host: Host, found: Located) -> Evidence:
+    """What `run` would rest on: of an index also the package for this platform."""
+    content, places = found.content, look(host, found.place, found.content.descriptor)
+    child = _child(found.place, content) if isinstance(content, Index) else None
+    if child is None or not isinstance(content, Index):
+        return Evidence(origin=found.origin, manifest=content, places=places)
+    places = (*places, *look(host, found.place, child.descriptor))
+    return Evidence(origin=found.origin, manifest=child, index=content, places=places)
+
+
+def _child(place: Source, index: Index) -> Manifest | Index | None:
+    """The package of an index for this platform; None when there is none, or not here."""
+    try:
+        wanted = index.select(host_platform())
+    except SpecError:
+        return None
+    try:
+        return resolve_child(place, wanted)
+    except NotFound:
+        return None
 
 
 def judgement_rows(reference: Reference, judged: Judgement) -> Iterator[str]:
@@ -39,37 +67,57 @@ def judgement_rows(reference: Reference, judged: Judgement) -> Iterator[str]:
         yield f"  signed by {signer.name} (SHA256:{signer.fingerprint[:16]}), {signer.form}{when}"
 
 
-def describe(reference: Reference, judged: Judgement) -> dict[str, Any]:
-    """The whole judgement, every place and candidate with its verdict."""
+def describe(found: Located, judged: Judgement) -> dict[str, Any]:
+    """The whole judgement as `docs/schema/judgement.schema.json` says; scripts rely on it."""
     return {
-        "reference": str(reference),
+        "schemaVersion": 1,
+        "reference": str(found.reference),
+        "digest": str(found.content.descriptor.digest),
         "accepted": judged.accepted,
-        "scope": judged.scope.name if judged.scope else None,
+        "policy": _rule(judged.scope) if judged.scope else None,
         "reason": judged.reason or None,
         "hint": judged.hint,
         "signers": [
-            {
-                "name": signer.name,
-                "fingerprint": signer.fingerprint,
-                "form": signer.form,
-                "created": format_time(signer.claims.created) if signer.claims.created else None,
-                "expires": format_time(signer.claims.expires) if signer.claims.expires else None,
-            }
+            {"name": signer.name, "fingerprint": signer.fingerprint, "form": signer.form}
+            | _claimed(signer.claims)
             for signer in judged.signers
         ],
         "places": [
-            {"name": place.name, "state": place.state, "reason": place.reason}
+            {
+                "name": place.name,
+                "state": place.state,
+                "reason": place.reason,
+                "faults": list(place.faults),
+            }
             for place in judged.places
         ],
-        "candidates": [
-            {
-                "place": verdict.place,
-                "form": verdict.candidate.form,
-                "good": verdict.good,
-                "reason": verdict.reason,
-                "key": str(verdict.key) if verdict.key else None,
-                "hint": verdict.hint,
-            }
-            for verdict in judged.verdicts
-        ],
+        "candidates": [_candidate(verdict) for verdict in judged.verdicts],
+    }
+
+
+def _rule(scope: Scope) -> dict[str, Any]:
+    return {"scope": scope.name, "source": scope.source, "level": scope.level}
+
+
+def _candidate(verdict: Verdict) -> dict[str, Any]:
+    """One candidate; what it claims is there only where a trusted key vouches for it."""
+    key, blob = verdict.key, verdict.candidate.digest
+    return {
+        "place": verdict.place,
+        "form": verdict.candidate.form,
+        "blob": str(blob) if blob else None,
+        "good": verdict.good,
+        "reason": verdict.reason,
+        "hint": verdict.hint,
+        "key": {"name": key.name, "fingerprint": key.fingerprint} if key else None,
+        "claims": _claimed(verdict.claims) if verdict.claims else None,
+    }
+
+
+def _claimed(claims: Claims) -> dict[str, Any]:
+    return {
+        "digest": str(claims.digest),
+        "reference": str(claims.reference) if claims.reference else None,
+        "created": format_time(claims.created) if claims.created else None,
+        "expires": format_time(claims.expires) if claims.expires else None,
     }

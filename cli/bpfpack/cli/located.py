@@ -3,12 +3,11 @@
 from typing import TYPE_CHECKING
 
 from bpfpack.cli.host import Host
-from bpfpack.cli.obtaining import look, not_here
+from bpfpack.cli.obtaining import not_here
 from bpfpack.spec.errors import NotFound
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.origin import Origin
 from bpfpack.spec.reference import Reference
-from bpfpack.spec.signature import SignaturePlace
 from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
@@ -86,8 +85,3 @@ def held(host: Host, text: str) -> Reference:
     if found is None:
         raise not_here(host, reference)
     return found.reference
-
-
-def places_of(host: Host, found: Located) -> tuple[SignaturePlace, ...]:
-    """Look for signatures where the content is, and for this host's own word on it."""
-    return look(host, found.place, found.content.descriptor)

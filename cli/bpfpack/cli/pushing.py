@@ -6,6 +6,7 @@ from pathlib import Path
 from bpfpack.cli.host import Host
 from bpfpack.cli.identity import has_identity, load_key
 from bpfpack.cli.progress import shown
+from bpfpack.cli.signed import subjects
 from bpfpack.registry.client.remote import RemoteRepository
 from bpfpack.registry.store.disk import LocalRepository
 from bpfpack.registry.transfer import copy
@@ -49,7 +50,7 @@ def push_package(host: Host, reference: Reference, options: Signing) -> Digest:
     subject = replace(content.descriptor, annotations={})
     place = host.store.repository(reference.name)
     if options.wanted is not False:
-        _sign(host, reference, subject, place, options)
+        _sign(host, reference, subjects(place, content).present, place, options)
     _ = reference.api_host
     target = host.registries.repository(reference.registry or "", reference.repository)
     with shown(host.printer) as progress:
@@ -82,16 +83,22 @@ def _check_arrived(
 
 
 def _sign(
-    host: Host, reference: Reference, subject: Descriptor, place: LocalRepository, options: Signing
+    host: Host,
+    reference: Reference,
+    parts: tuple[Descriptor, ...],
+    place: LocalRepository,
+    options: Signing,
 ) -> None:
-    """Add a signature of ours for this name, unless it is there or not ours to give.
+    """Add signatures of ours for this name, unless they are there or not ours to give.
+
+    ``parts`` are what was named and, of an index, the packages in it.
 
     Foreign bytes are endorsed only when ``--sign`` says so: pulling evil/x, tagging and
     pushing it as corp/x must not.
     """
     named = options.unlocked if options.key else None
     public = named.public_pem if named else _own_public(host)
-    asked = bool(options.wanted or options.key)
+    subject, asked = parts[0], bool(options.wanted or options.key)
     built = host.host_key.built_here(subject.digest)
     if public is None:
         if asked:
@@ -99,10 +106,10 @@ def _sign(
         if built:
             host.printer.warn(f"{reference} goes unsigned: you have no key (bpfpack keygen)")
         return
-    places = collect(place, subject)
-    if _signed(host, places, subject, reference, public):
+    due = [p for p in parts if not _signed(host, collect(place, p), p, reference, public)]
+    if not due:
         return
-    if not (built or _signed_anywhere(host, subject, public)):
+    if subject in due and not (built or _signed_anywhere(host, subject, public)):
         if not asked:
             host.printer.warn(
                 f"{reference} was neither built here nor signed by you, and gets no signature"
@@ -110,8 +117,9 @@ def _sign(
             )
             return
         host.printer.warn(f"signing what comes from elsewhere: {reference} is {subject.digest}")
-    signed = signing.sign(subject, reference, named or options.unlocked, now=host.now)
-    attach.attach(place, signed)
+    for part in due:
+        key = named or options.unlocked
+        attach.attach(place, signing.sign(part, reference, key, now=host.now))
     host.printer.info(f"signed {reference} by SHA256:{fingerprint(public)[:16]}")
 
 

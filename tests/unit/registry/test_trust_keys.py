@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as s
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 
 from bpfpack.registry.trust import keyfiles, keys, passwords, secretbox
 from bpfpack.registry.trust.check import CryptographyCheck
@@ -195,6 +195,10 @@ class TestRefusedKeyFiles:
             keys.unlock(keys.lock_pkcs8(b"not a key", PASSWORD), PASSWORD)
 
 
+def _kept(key: keys.PrivateKey) -> keys.PrivateKey:
+    return keys.unlock(keys.lock(key, PASSWORD), PASSWORD)
+
+
 class TestImport:
     @pytest.mark.parametrize("form", [s.PrivateFormat.PKCS8, s.PrivateFormat.TraditionalOpenSSL])
     def test_pkcs8_sec1_and_pkcs1(self, form: s.PrivateFormat, rsa_key: rsa.RSAPrivateKey) -> None:
@@ -207,15 +211,30 @@ class TestImport:
         "make",
         [
             lambda: ec.generate_private_key(ec.SECP224R1()),
-            lambda: ec.generate_private_key(ec.SECP384R1()),
             lambda: ec.generate_private_key(ec.SECP256K1()),
-            lambda: ed25519.Ed25519PrivateKey.generate(),
+            lambda: ed448.Ed448PrivateKey.generate(),
             lambda: rsa.generate_private_key(65537, 1024),
+            lambda: rsa.generate_private_key(65537, 5120),
         ],
     )
-    def test_keys_that_do_not_round_trip(self, make: Any) -> None:
-        with pytest.raises(SpecError, match="P-256 or RSA"):
+    def test_refused_kinds(self, make: Any) -> None:
+        with pytest.raises(SpecError, match="bpfpack signs with"):
             keys.import_key(pem_of(make()))
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda: ec.generate_private_key(ec.SECP384R1()),
+            lambda: ec.generate_private_key(ec.SECP521R1()),
+            lambda: ed25519.Ed25519PrivateKey.generate(),
+        ],
+    )
+    def test_keys_of_which_cosign_must_be_told_sign_and_are_warned_of(self, make: Any) -> None:
+        key = make()
+        for taken in (keys.import_key(pem_of(key)), _kept(keys.import_key(pem_of(key)))):
+            assert taken.public_pem == public_of(key)
+            CHECK.verify(taken.public_pem, b"data", taken.sign(b"data"))
+            assert "cosign" in str(keys.public_warning(taken.public_pem))
 
     def test_a_locked_key_is_not_imported_unread(self) -> None:
         with pytest.raises(SpecError):
@@ -251,7 +270,7 @@ class TestCheck:
             CHECK.verify(public_of(key), b"x", key.sign(b"x", ec.ECDSA(digest)))
         with pytest.raises(TrustError):
             CHECK.verify(public_of(key), b"y", key.sign(b"x", ec.ECDSA(native)))
-        assert "cosign does not verify P-" in str(keys.public_warning(public_of(key)))
+        assert "key of P-" in str(keys.public_warning(public_of(key)))
 
     def test_ed25519_with_a_warning(self) -> None:
         key = ed25519.Ed25519PrivateKey.generate()

@@ -82,7 +82,7 @@ def _document(host: Host, found: Located, layout: PackageLayout, config: Config)
         "config": config.to_dict(),
         "layers": [layer.to_dict() for layer in layout.manifest.layers],
         "annotations": dict(layout.manifest.annotations),
-        "trust": describe(found.reference, judged),
+        "trust": describe(found, judged),
     }
 
 

@@ -137,7 +137,7 @@ def test(
     found = locate(host, Reference.parse(name))
     judged = judge_located(host, found)
     if output != "text":
-        host.printer.document(describe(found.reference, judged), output)
+        host.printer.document(describe(found, judged), output)
         return
     say = host.printer.result
     say(f"{found.reference} ({found.content.descriptor.digest})")
@@ -168,6 +168,8 @@ def import_(
         raise UsageError(f"cannot read {file}: {e.strerror}") from e
     found = import_policy(data, lambda path: keyfiles.read_public(path, host.environ))
     for rule in found.rules:
+        if rule.key and (warning := keys.public_warning(rule.key.pem)):
+            host.printer.warn(f"{rule.scope}: {warning}")
         made = policyfile.add(host.dirs.config, rule)
         host.printer.result(f"{made.name}: {', '.join(_names(made))}")
     for scope, reason in found.skipped:

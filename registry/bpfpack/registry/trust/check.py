@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     PublicKey = EllipticCurvePublicKey | RSAPublicKey | Ed25519PublicKey
 
 RSA_SIZES: Final = range(2048, 4097)
-_CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
+CURVES: Final = ("secp256r1", "secp384r1", "secp521r1")
 # SubjectPublicKeyInfo of an uncompressed P-256 point, up to the point (RFC 5480).
 _P256_SPKI: Final = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200")
 
@@ -68,7 +68,7 @@ def _any(der: bytes) -> "PublicKey":
     from cryptography.hazmat.primitives.serialization import load_der_public_key
 
     key = load_der_public_key(der)
-    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES:
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in CURVES:
         return key
     if isinstance(key, rsa.RSAPublicKey) and key.key_size in RSA_SIZES:
         return key

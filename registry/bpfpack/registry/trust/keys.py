@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from bpfpack.registry.trust import secretbox
-from bpfpack.registry.trust.check import RSA_SIZES
+from bpfpack.registry.trust.check import CURVES, RSA_SIZES
 from bpfpack.spec import fields, strictjson
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
@@ -23,9 +23,10 @@ from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-    _Secret = EllipticCurvePrivateKey | RSAPrivateKey
+    _Secret = EllipticCurvePrivateKey | RSAPrivateKey | Ed25519PrivateKey
 
 Kind = Literal["ecdsa-p256", "rsa-2048", "rsa-3072", "rsa-4096"]
 
@@ -39,18 +40,23 @@ _N_READ: Final = (32768, 65536, 131072)
 
 @valuetype(kw_only=False)
 class PrivateKey:
-    """An unlocked key that can sign: ECDSA P-256 or RSA of 2048 to 4096 bits."""
+    """An unlocked key that can sign: ECDSA, RSA of 2048 to 4096 bits, or Ed25519."""
 
     _secret: "_Secret"
 
     def sign(self, data: bytes) -> bytes:
-        """Sign with the scheme of the key: ECDSA in DER, or PKCS#1 v1.5, over SHA-256."""
+        """Sign with the scheme of the key: ECDSA in DER or PKCS#1 v1.5 over SHA-256; Ed25519.
+
+        SHA-256 on every curve, since `cosign verify` takes no other without being told.
+        """
         from cryptography.hazmat.primitives import hashes
-        from cryptography.hazmat.primitives.asymmetric import ec, padding
+        from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 
         if isinstance(self._secret, ec.EllipticCurvePrivateKey):
             return self._secret.sign(data, ec.ECDSA(hashes.SHA256()))
-        return self._secret.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        if isinstance(self._secret, rsa.RSAPrivateKey):
+            return self._secret.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        return self._secret.sign(data)
 
     @property
     def public_pem(self) -> str:
@@ -162,7 +168,8 @@ def import_key(pem: bytes) -> PrivateKey:
 def public_warning(pem: str) -> str | None:
     """Say what is odd about a public key; raises SpecError for one that is not accepted.
 
-    P-384, P-521 and Ed25519 signatures verify here, and not with cosign's default flags.
+    With P-384, P-521 and Ed25519 cosign makes signatures that it does not verify unless told
+    how.  Here they verify, and what is signed here it verifies.
     """
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
@@ -175,25 +182,29 @@ def public_warning(pem: str) -> str | None:
         name = {"secp256r1": None, "secp384r1": "P-384"}.get(key.curve.name, "P-521")
     else:
         name = "Ed25519"
-    return f"cosign does not verify {name} signatures with its default flags" if name else None
+    if name is None:
+        return None
+    return f"what cosign signs with a key of {name} it does not verify with its default flags"
 
 
 def _usable(der: bytes, kind: str) -> PrivateKey:
     from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives.asymmetric import ec, rsa
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
         key = load_pem_private_key(_armour(kind, der), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as e:
         raise SpecError("no private key in the expected encoding") from e
-    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name == "secp256r1":
+    if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in CURVES:
         return PrivateKey(key)
     if isinstance(key, rsa.RSAPrivateKey) and key.key_size in RSA_SIZES:
         return PrivateKey(key)
-    raise SpecError("bpfpack signs with ECDSA P-256 or RSA of 2048 to 4096 bits only").with_hint(
-        "other keys do not round-trip through cosign; make one with bpfpack keygen"
-    )
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return PrivateKey(key)
+    raise SpecError(
+        "bpfpack signs with ECDSA P-256/384/521, RSA of 2048 to 4096 bits and Ed25519 only"
+    ).with_hint("bpfpack keygen makes a key that others take too")
 
 
 def _derive(password: bytes, salt: bytes, cost: int) -> bytes:
