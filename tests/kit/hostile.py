@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import re
 import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeAlias
 
+from bpfpack.spec.package import Package
 from tests.kit.pki import Certificates
 
 OTHER_HOST = "127.0.0.2"
@@ -105,6 +107,34 @@ def listener(address: str = "127.0.0.1", *, tls: Certificates | None = None) -> 
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def serve(server: Listener, content: Package, *tags: str, repository: str = "x") -> None:
+    """Have an honest repository of ``content`` there, for a test to spoil in one place."""
+    manifest, base = content.manifest, f"/v2/{repository}"
+    for name in (*tags, manifest.descriptor.digest):
+        for method in ("GET", "HEAD"):
+            reply = manifest_reply(manifest.raw, manifest.media_type)
+            server.on(method, f"{base}/manifests/{name}", reply)
+    for digest, data in content.blobs.items():
+        for method in ("GET", "HEAD"):
+            server.on(method, f"{base}/blobs/{digest}", ranged(data))
+
+
+def ranged(data: bytes) -> Callable[[Seen], Reply]:
+    """Answer with ``data``, or its end from where the client asks (RFC 9110, 14)."""
+
+    def answer(seen: Seen) -> Reply:
+        match = re.fullmatch(r"bytes=([0-9]+)-", seen.headers.get("range", ""))
+        if match is None:
+            return Reply(body=data)
+        start = int(match[1])
+        if start >= len(data):
+            return Reply(status=416)
+        span = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"}
+        return Reply(status=206, headers=span, body=data[start:])
+
+    return answer
 
 
 def manifest_reply(raw: bytes, media_type: str, **headers: str) -> Reply:

@@ -14,6 +14,7 @@ from bpfpack.spec.value import field, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.registry.client.remote import RegistryClient
+    from bpfpack.registry.partial import Partials
     from bpfpack.registry.trust.hostkey import HostKey
     from bpfpack.registry.trust.marks import MarkFiles
     from bpfpack.spec.judgement import Judgement, SignatureCheck
@@ -61,7 +62,15 @@ class Host:
         from bpfpack.registry.client.remote import RegistryClient
         from bpfpack.registry.client.settings import Settings
 
-        return RegistryClient(Settings(plain_http=self.plain_http, ca_file=self.ca_file))
+        settings = Settings(plain_http=self.plain_http, ca_file=self.ca_file)
+        return RegistryClient(settings, partials=self.partials)
+
+    @property
+    def partials(self) -> "Partials":
+        """Beginnings of downloads that broke off."""
+        from bpfpack.registry.partial import Partials
+
+        return Partials(self.dirs.cache / "downloads")
 
     @cached_property
     def policy(self) -> "Policy":

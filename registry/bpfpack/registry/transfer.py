@@ -6,23 +6,23 @@ tag finds all of it.  All bytes pass `bounded` in the sink.
 """
 
 import io
+import itertools
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Final, Protocol, runtime_checkable
 
 from bpfpack.registry.fetch_package import resolve_child
+from bpfpack.registry.moving import Moving
 from bpfpack.registry.store import attached
 from bpfpack.registry.tagging import Conditional, change
 from bpfpack.spec import mediatypes
-from bpfpack.spec.bounded import Readable, Seekable
 from bpfpack.spec.content import Progress, ReferrersUnsupported, Sink, Source
 from bpfpack.spec.descriptor import Descriptor, Platform
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import (
     BpfpackError,
     ContentError,
-    Denied,
     LimitExceeded,
     NotFound,
     SpecError,
@@ -312,16 +312,16 @@ class _Mover:
             self._told(want, "exists")
             return
         self._told(want, self._verb, finished=False)
-        for attempt in range(1, _TRIES + 1):
-            with self._source.fetch(want) as stream:
-                counted = _Counted(stream, want, self._progress)
-                try:
-                    self._sink.push(want, counted)
-                    break
-                except TransportError as e:
-                    if attempt == _TRIES or counted.is_final or not _passes(e):
-                        raise
-                    counted.rewound()
+        for attempt in itertools.count(1):
+            moving = Moving(want, self._progress)
+            try:
+                with self._source.fetch(want) as stream:
+                    self._sink.push(want, moving.counted(stream))
+                break
+            except (TransportError, ContentError) as e:
+                if attempt == _TRIES or not moving.may_succeed(e):
+                    raise
+            moving.rewind()
             if isinstance(self._sink, Conditional):
                 self._sink.wait(float(attempt))
         if self._progress:
@@ -334,56 +334,3 @@ class _Mover:
             self._progress.start(want, verb)
             if finished:
                 self._progress.finish(want)
-
-
-def _passes(error: TransportError) -> bool:
-    """Whether a failure to write may be over the next time."""
-    if isinstance(error, Denied | NotFound):
-        return False
-    return error.status is None or error.status == 429 or error.status >= 500
-
-
-class _Counted:
-    """Tells the progress what went by."""
-
-    def __init__(self, stream: Readable, want: Descriptor, progress: Progress | None) -> None:
-        self._stream, self._want, self._progress = stream, want, progress
-        self._count, self._broken = 0, False
-
-    @property
-    def is_final(self) -> bool:
-        """Whether another try is in vain: source or sink has made all of its own."""
-        return self._broken or self.seekable()
-
-    def read(self, size: int, /) -> bytes:
-        try:
-            chunk = self._stream.read(size)
-        except BpfpackError:
-            self._broken = True
-            raise
-        self._count += len(chunk)
-        if self._progress and chunk:
-            self._progress.advance(self._want, len(chunk))
-        return chunk
-
-    def rewound(self) -> None:
-        """Take back what was told: it will go by again."""
-        if self._progress:
-            self._progress.advance(self._want, -self._count)
-
-    # A sink that may begin anew, after a registry failed, does so only with what can seek.
-
-    def seekable(self) -> bool:
-        return isinstance(self._stream, Seekable) and self._stream.seekable()
-
-    def tell(self) -> int:
-        return self._seekable.tell()
-
-    def seek(self, offset: int, /) -> int:
-        return self._seekable.seek(offset)
-
-    @property
-    def _seekable(self) -> Seekable:
-        if not isinstance(self._stream, Seekable):
-            raise io.UnsupportedOperation("not seekable")
-        return self._stream

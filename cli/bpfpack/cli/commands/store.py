@@ -11,6 +11,7 @@ from bpfpack.cli.host import Host
 from bpfpack.cli.identity import can_ask
 from bpfpack.cli.located import held
 from bpfpack.cli.options import ListingFormat
+from bpfpack.cli.recovery import undo_dead
 from bpfpack.cli.units import age, size
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.store.prune import GRACE, Pruned
@@ -114,9 +115,12 @@ def prune(
     """Delete content that no name reaches.
 
     Files that killed commands left go too. What was touched within the last hour stays: a
-    build or a pull may be about to name it.
+    build or a pull may be about to name it. Programs that killed runs have left attached are
+    detached.
     """
     host = Host.here()
+    if not dry_run:
+        undo_dead(host)
     found = _prune(host, dry_run=True)
     if dry_run or not (found.digests or found.unfinished):
         host.printer.result(f"{_told(found)} to delete")
@@ -135,7 +139,12 @@ def _prune(host: Host, *, dry_run: bool) -> Pruned:
     left = Unfinished()
     for path in (host.dirs.config, host.dirs.state, host.dirs.cache):
         left += sweep_path(path, deadline, dry_run=dry_run)
-    return replace(pruned, unfinished=pruned.unfinished + left.files, size=pruned.size + left.size)
+    begun = host.partials.clear(deadline, dry_run=dry_run)
+    return replace(
+        pruned,
+        unfinished=pruned.unfinished + left.files + begun.count,
+        size=pruned.size + left.size + begun.size,
+    )
 
 
 def _told(pruned: Pruned) -> str:

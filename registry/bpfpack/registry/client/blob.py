@@ -26,8 +26,9 @@ class BlobReader:
     """The bytes of ``want``, unverified, resumed by Range when they end early.
 
     ``open_at(offset)`` asks for the rest from there, ``pause(n)`` waits after the n-th
-    failure in a row.  Never gives fewer bytes than ``want`` has without an error; one byte
-    too many is given when the registry has it, for the caller to notice.
+    failure in a row, ``start`` is how much of it the reader has already.  Never gives fewer
+    bytes than ``want`` has without an error; one byte too many is given when the registry
+    has it, for the caller to notice.
     """
 
     def __init__(
@@ -36,14 +37,18 @@ class BlobReader:
         open_at: Callable[[int], tuple[Answer, Stream]],
         pause: Callable[[int], None],
         attempts: int,
+        start: int = 0,
     ) -> None:
         self._want, self._open_at, self._pause, self._attempts = want, open_at, pause, attempts
-        self._offset = self._mark = self._failures = 0
+        self._offset = self._mark = self._start = start
+        self._failures = 0
         # Asked for when it is first read: a blob that is linked at its target never is.
         self._stream: Stream | None = None
 
     def read(self, size: int, /) -> bytes:
         """Return at most ``size`` bytes, b"" at the end; raises TransportError, SizeMismatch."""
+        if self._start == self._want.size:
+            return b""  # there is no range to ask for
         while True:
             try:
                 chunk = self._read(size)

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -16,6 +17,7 @@ from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.upload import Uploader
 from bpfpack.registry.client.urls import Origin, origin
 from bpfpack.registry.client.wire import Answer, Credential
+from bpfpack.registry.partial import Partial, Partials, Resumed
 from bpfpack.registry.store.attached import subject_of
 from bpfpack.registry.tagging import Held
 from bpfpack.spec import mediatypes
@@ -43,11 +45,19 @@ class RegistryClient:
     """Talks to registries; one for a command, shared by its threads.
 
     ``lookup(registry, repository)`` gives the user's credential; by default docker's and
-    podman's files and helpers are asked (`CredentialStore`).
+    podman's files and helpers are asked (`CredentialStore`).  ``partials`` keeps what came of
+    a blob that broke off.
     """
 
-    def __init__(self, settings: Settings | None = None, *, lookup: Lookup | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        lookup: Lookup | None = None,
+        partials: Partials | None = None,
+    ) -> None:
         self.settings = settings or Settings()
+        self._partials = partials
         self.core = Core(self.settings)
         self._lookup, self._known = lookup, dict[tuple[str, str], Credential | None]()
         self._transport: Transport | None = None
@@ -103,6 +113,10 @@ class RegistryClient:
     def pause(self, attempt: int) -> None:
         """Wait as long as after so many failures."""
         self.transport.run(self.core.pause(attempt))
+
+    def held(self, want: Descriptor) -> AbstractContextManager[Partial | None]:
+        """Give what an earlier download kept of a blob (`Partials.hold`)."""
+        return self._partials.hold(want) if self._partials else contextlib.nullcontext()
 
     def wait(self, seconds: float) -> None:
         """Wait for so long."""
@@ -194,15 +208,18 @@ class RemoteRepository:
     def fetch(self, want: Descriptor) -> Iterator[Readable]:
         """Open a blob; the bytes are unverified until `bounded` has read them.
 
-        It is asked for at the first read, and again from where it broke off.  Reading raises
-        NotFound, Denied, TransportError, SizeMismatch.
+        It is asked for at the first read, and again from where it broke off, also in another
+        process.  Reading raises NotFound, Denied, TransportError, SizeMismatch.
         """
 
         def open_at(offset: int) -> "tuple[Answer, Stream]":
             return self._client.stream(self._endpoint.blob(want.digest, offset=offset))
 
-        with BlobReader(want, open_at, self._client.pause, self._client.settings.attempts) as blob:
-            yield blob
+        pause, attempts = self._client.pause, self._client.settings.attempts
+        with self._client.held(want) as partial:
+            start = partial.held if partial else 0
+            with BlobReader(want, open_at, pause, attempts, start) as blob:
+                yield Resumed(partial, blob) if partial else blob
 
     def has(self, want: Descriptor) -> bool:
         """Say whether a blob, or a manifest, is there with the right size."""
