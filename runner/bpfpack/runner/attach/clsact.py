@@ -184,6 +184,7 @@ class _Interface:
         """Make the qdisc when it is missing, and the filter; raises KernelError."""
         for attempt in range(_ATTEMPTS):
             self._ensure_qdisc()
+            self._refuse_ingress_only(entry.direction)
             try:
                 self._add_filter(entry, program_fd)
             except KernelError as e:
@@ -242,6 +243,16 @@ class _Interface:
             if e.errno != errno.EEXIST:
                 e.what = "make the clsact qdisc"
                 raise
+
+    def _refuse_ingress_only(self, direction: Direction) -> None:
+        """The older ingress qdisc, in the same place, takes a filter for egress as its own."""
+        found = self._qdisc()
+        if direction == "egress" and found and attributes(found).get(_TCA_KIND) == text("ingress"):
+            raise KernelError(
+                errno.EBUSY,
+                "its ingress qdisc leaves no room for clsact",
+                f"interface {self._ifindex}",
+            ).with_hint("attach to ingress, or remove it: tc qdisc del dev INTERFACE ingress")
 
     def _is_marked(self) -> bool:
         found = self._qdisc()
