@@ -4,9 +4,9 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Final, Literal
 
 from bpfpack.cli._exit import Exit
 from bpfpack.cli.host import Host
@@ -26,6 +26,7 @@ from bpfpack.spec.value import replace, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.runner.target import Process
+    from bpfpack.runner.tracepipe import TracePipe
 
 #: Of all privileges, what reading maps takes before Linux 5.19.
 _KEPT: Final = ("CAP_BPF",)
@@ -50,6 +51,7 @@ class Settings:
     """What the options say of a run: what is shown, and what ends it."""
 
     shown: tuple[Shown, ...]
+    trace: Literal["table", "json"] | None
     timeout: float | None
     max_events: int | None
 
@@ -79,37 +81,60 @@ def execute(
             refuse_raw_terminal(out, force=request.flag("force"))
         if target is not None:
             stop.at_exit.append(target.give_up)
-        sink = Sink(out, wake_fd=stop.fd, lines=chosen.lines)
-        stop.at_exit.append(sink.restore)
-        try:
-            with Session.open(verified, plan) as session:
-                showing = Showing(
-                    spec=spec, config=verified.config, shown=chosen.shown, terminal=terminal_of(out)
-                )
-                loop = Loop(
-                    streams=showing.streams(session),
-                    samplers=showing.samplers(session),
-                    sink=sink,
-                    stop=stop,
-                    detach=session.detach,
-                    timeout=chosen.timeout,
-                    max_events=chosen.max_events,
-                    target_fd=target.fd if target else None,
-                )
-                session.attach()
-                capabilities.drop(keep=_KEPT if target is None else (*_KEPT, *target.needs))
-                host.printer.info(
-                    f"attached {counted(len(plan.loaded), 'program')}; Ctrl-C ends it"
-                )
-                if target is not None:
-                    target.release()
-                result = loop.run()
-        finally:
-            sink.close()
+        with (
+            _sink(out, stop, chosen) as sink,
+            _trace_pipe(stop, chosen) as pipe,
+            Session.open(verified, plan) as session,
+        ):
+            showing = Showing(
+                spec=spec,
+                config=verified.config,
+                shown=chosen.shown,
+                trace=chosen.trace,
+                terminal=terminal_of(out),
+            )
+            loop = Loop(
+                streams=showing.streams(session, pipe),
+                samplers=showing.samplers(session),
+                sink=sink,
+                stop=stop,
+                detach=session.detach,
+                timeout=chosen.timeout,
+                max_events=chosen.max_events,
+                target_fd=target.fd if target else None,
+            )
+            session.attach()
+            capabilities.drop(keep=_KEPT if target is None else (*_KEPT, *target.needs))
+            host.printer.info(f"attached {counted(len(plan.loaded), 'program')}; Ctrl-C ends it")
+            if target is not None:
+                target.release()
+            result = loop.run()
         code = _code(result, request, target)
     if result.reason != "closed-pipe":
         host.printer.info(result.summary())
     return code
+
+
+@contextmanager
+def _sink(out: int, stop: StopSignals, chosen: Settings) -> Iterator[Sink]:
+    sink = Sink(out, wake_fd=stop.fd, lines=chosen.lines)
+    stop.at_exit.append(sink.restore)
+    try:
+        yield sink
+    finally:
+        sink.close()
+
+
+@contextmanager
+def _trace_pipe(stop: StopSignals, chosen: Settings) -> "Iterator[TracePipe | None]":
+    if chosen.trace is None:
+        yield None
+        return
+    from bpfpack.runner.tracepipe import TracePipe
+
+    with closing(TracePipe()) as pipe:
+        stop.at_exit.append(pipe.close)
+        yield pipe
 
 
 def _undo_dead(host: Host) -> None:
@@ -132,23 +157,37 @@ def settings(plan: Plan, request: RunRequest) -> Settings:
 
     ``--dry-run`` asks as well, so that it refuses what a run would.
     """
-    if not plan.outputs:
+    if not plan.outputs and not request.flag("trace_pipe"):
         raise UsageError(f"{plan.package} shows nothing: it declares no output").with_hint(
-            "BPFPACK_OUTPUT in its source, or [outputs] in bpfpack.toml, says what a map holds"
+            "BPFPACK_OUTPUT in its source, or [outputs] in bpfpack.toml, says what a map holds\n"
+            "--trace-pipe, before the reference, shows what bpf_printk prints"
         )
     shown = choose(plan.package, plan.outputs, request.values("output"))
     if any(one.shape == "raw" for one in shown) and not request.flag("file"):
         refuse_raw_terminal(sys.stdout.fileno(), force=request.flag("force"))
+    trace = _trace_shape(shown, request)
     timeout, most = request.value("timeout"), request.value("max_events")
-    if most is not None and all(o.output.kind != "events" and o.every is None for o in shown):
+    if most and not trace and all(o.output.kind != "events" and o.every is None for o in shown):
         raise UsageError("--max-events: what is shown is read once, at the end").with_hint(
             "--timeout 10s ends it"
         )
     return Settings(
         shown=shown,
+        trace=trace,
         timeout=None if timeout is None else seconds(timeout, "--timeout"),
         max_events=None if most is None else count(most, "--max-events"),
     )
+
+
+def _trace_shape(shown: Sequence[Shown], request: RunRequest) -> Literal["table", "json"] | None:
+    if not request.flag("trace_pipe"):
+        return None
+    shapes: set[str] = {one.shape for one in shown} or {request.value("output") or "table"}
+    if shapes & {"csv", "raw"}:
+        raise UsageError("--trace-pipe: its lines are shown as table or json").with_hint(
+            "bpfpack run -o json --trace-pipe REF"
+        )
+    return "json" if shapes == {"json"} else "table"
 
 
 @contextmanager

@@ -116,11 +116,18 @@ def _plan(
         from bpfpack.cli.targeting import find_target
 
         target = held.enter_context(find_target(config.name, request, options, values))
+    kernel, asked = LiveKernel(), None
+    if request.flag("buffer_size") or request.flag("map_size"):
+        from bpfpack.cli.sizing import sizes_of
+
+        asked = sizes_of(spec, config, kernel.page_size, request)
     return plan(
         spec,
         config,
-        LiveKernel(),
+        kernel,
         values=encode_values(options, values, spec.byte_order),
+        map_sizes=asked.maps if asked else None,
+        perf_pages=asked.pages if asked else None,
         attach=request.values("attach"),
     ), target
 

@@ -71,6 +71,25 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(name="max_events", long="--max-events", metavar="N", help="end after N events"),
     Option(name="timeout", long="--timeout", metavar="DURATION", help="end after 10s, 2m or 500ms"),
+    Option(
+        name="buffer_size",
+        long="--buffer-size",
+        metavar="[NAME=]SIZE",
+        help="16M for events: in all, of a perf buffer for each processor; repeatable",
+        repeatable=True,
+    ),
+    Option(
+        name="map_size",
+        long="--map-size",
+        metavar="NAME=N",
+        help="entries of a map, in place of the package's own number; repeatable",
+        repeatable=True,
+    ),
+    Option(
+        name="trace_pipe",
+        long="--trace-pipe",
+        help="show what bpf_printk prints as well, of all programs on this host",
+    ),
     Option(name="dry_run", long="--dry-run", help="show what would be loaded, and load nothing"),
     Option(name="quiet", long="--quiet", short="-q", help="print nothing but events and errors"),
     Option(

@@ -5,7 +5,7 @@ What cannot be shown as it was asked for is a UsageError, before anything is loa
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from bpfpack.runner.events.formatter import (
     EventOutput,
@@ -24,6 +24,7 @@ from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from bpfpack.runner.events.terminal import Screen
+    from bpfpack.runner.tracepipe import TracePipe
 
 #: How often a table is read unless the package says.
 _TABLE_MS: Final = 1000
@@ -93,15 +94,22 @@ class Showing:
     spec: ObjectSpec
     config: Config
     shown: tuple[Shown, ...]
+    trace: Literal["table", "json"] | None
     terminal: "Screen | None"
 
     @property
     def _alone(self) -> bool:
-        return len(self.shown) == 1
+        return len(self.shown) + (self.trace is not None) == 1
 
-    def streams(self, session: Session) -> list[Stream]:
-        """The outputs that are events, from the sources of a session."""
-        return [self._stream(session, one) for one in self.shown if one.output.kind == "events"]
+    def streams(self, session: Session, pipe: "TracePipe | None") -> list[Stream]:
+        """The outputs that are events, from the sources of a session, and what is printed."""
+        found = [self._stream(session, one) for one in self.shown if one.output.kind == "events"]
+        if pipe is not None:
+            from bpfpack.runner.tracepipe import TraceFormatter
+
+            formatter = TraceFormatter(json=self.trace == "json", alone=self._alone)
+            found.append(Stream(source=pipe, formatter=formatter))
+        return found
 
     def _stream(self, session: Session, one: Shown) -> Stream:
         source = session.sources[one.output.name]

@@ -15,6 +15,7 @@ _SECONDS: Final = {
     "h": 3600.0,
     "d": 86400.0,
 }
+_BYTES: Final = re.compile(r"([0-9]{1,12})(?:([kmgKMG])(?:i?[bB])?|[bB])?")
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h|d)?")
 
 
@@ -79,6 +80,18 @@ def lifetime(text: str, option: str) -> timedelta:
         return parse_age(text)
     except SpecError as e:
         raise UsageError(f"{option} {text[:40]!r}: {e.reason}") from e
+
+
+def byte_count(text: str, option: str) -> int:
+    """Parse ``16M``, ``64k``, ``1GiB`` or plain bytes, in powers of 1024; raises UsageError.
+
+    >>> byte_count("16M", "--buffer-size")
+    16777216
+    """
+    match = _BYTES.fullmatch(text)
+    if not match or not int(match[1]):
+        raise UsageError(f"{option}: not a size: {text[:40]!r}").with_hint("write 64k, 16M or 1G")
+    return int(match[1]) << 10 * "kmg".find(match[2].lower()) + 10 if match[2] else int(match[1])
 
 
 def count(text: str, option: str) -> int:

@@ -142,10 +142,13 @@ class ClosableSource(Source, Protocol):
         """Give the memory back; a second call does nothing."""
 
 
-def open_source(of: Map) -> ClosableSource:
-    """The source for a map that carries events; raises KernelError, Unsupported."""
+def open_source(of: Map, *, pages: int | None = None) -> ClosableSource:
+    """The source for a map that carries events; raises KernelError, Unsupported.
+
+    ``pages``, a power of two, is the size of a perf buffer for each processor.
+    """
     if of.type == RINGBUF:
         return RingBufferSource(of)
     if of.type == PERF_EVENT_ARRAY:
-        return PerfBufferSource(of)
+        return PerfBufferSource(of, pages=pages or _PERF_PAGES)
     raise Unsupported(of.name, f"map type {of.type} carries no events")

@@ -73,12 +73,14 @@ class GlobalWrite:
 class Plan:
     """All decisions for one run; ``map_sizes`` only holds what differs from the object.
 
+    ``perf_pages`` are pages for each processor of perf buffers that someone gave a size.
     ``capabilities`` are what loading and attaching need, by the names of capabilities(7).
     """
 
     package: str
     programs: tuple[PlannedProgram, ...]
     map_sizes: Mapping[str, int] = field(default_factory=dict)
+    perf_pages: Mapping[str, int] = field(default_factory=dict)
     globals: tuple[GlobalWrite, ...] = ()
     outputs: tuple[Output, ...] = ()
     capabilities: tuple[str, ...] = ()
@@ -94,6 +96,7 @@ class Plan:
             "package": self.package,
             "programs": [_program_dict(p) for p in self.programs],
             "mapSizes": dict(self.map_sizes),
+            "perfPages": dict(self.perf_pages),
             "globals": {w.variable: w.data.hex() for w in self.globals},
             "outputs": [{"name": o.name, "map": o.map, "kind": o.kind} for o in self.outputs],
             "capabilities": list(self.capabilities),
@@ -105,7 +108,9 @@ class Plan:
         for p in self.programs:
             yield f"program {p.name} ({p.section}): {p.fate}"
         for name, size in sorted(self.map_sizes.items()):
-            yield f"map {name}: {size} entries"
+            yield f"map {name}: max_entries {size}"
+        for name, pages in sorted(self.perf_pages.items()):
+            yield f"map {name}: {pages} pages for each processor"
         for write in self.globals:
             yield f"global {write.variable} = 0x{write.data.hex()}"
         for output in self.outputs:
@@ -120,6 +125,7 @@ def plan(
     *,
     values: Mapping[str, bytes] | None = None,
     map_sizes: Mapping[str, int] | None = None,
+    perf_pages: Mapping[str, int] | None = None,
     attach: Sequence[str] = (),
     targets: Mapping[str, Sequence[str]] | None = None,
 ) -> Plan:
@@ -139,6 +145,7 @@ def plan(
         package=config.name,
         programs=programs,
         map_sizes=_map_sizes(spec, kernel, map_sizes or {}),
+        perf_pages=perf_pages or {},
         globals=tuple(_write(spec, name, data) for name, data in (values or {}).items()),
         outputs=config.outputs,
         capabilities=tuple(

@@ -49,7 +49,9 @@ class Session:
     def _open_sources(self) -> None:
         for output in self.plan.outputs:
             if output.kind == "events":
-                self.sources[output.name] = open_source(self.map(output.map))
+                self.sources[output.name] = open_source(
+                    self.map(output.map), pages=self.plan.perf_pages.get(output.map)
+                )
 
     def attach(self) -> None:
         """Attach every program that the plan loads; raises KernelError, explained."""

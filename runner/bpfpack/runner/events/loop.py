@@ -260,10 +260,13 @@ class Loop:
 
     def _show_rest(self, *, exact: bool) -> None:
         """Print what is left after the end; after a signal give up a reader that takes nothing."""
-        until = time.monotonic() + _LAST_DRAIN
+        spent = 0.0
         moving = self._finish()
-        while moving and not exact and time.monotonic() < until:
-            if not sum(self._take(stream) for stream in self._streams):
+        while moving and not exact and spent < _LAST_DRAIN:
+            began = time.monotonic()
+            took = sum(self._take(stream) for stream in self._streams)
+            spent += time.monotonic() - began
+            if not took:
                 break
             moving = self._finish()
         if moving:
