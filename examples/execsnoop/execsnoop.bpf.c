@@ -24,6 +24,7 @@ BPFPACK_OUTPUT(events, struct event);
 BPFPACK_PACKAGE(version("1.0"), license("GPL-2.0-only OR BSD-2-Clause"),
 		description("Show which programs are started, with their arguments"));
 
+const volatile pid_t target_pid BPFPACK_PARAM(short(p), role(target-pid), help("only this process and its children")) = 0;
 const volatile pid_t parent BPFPACK_PARAM(short(P), help("only children of this process")) = 0;
 const volatile int target_uid BPFPACK_PARAM(short(u), help("only this user")) = -1;
 const volatile char name[16] BPFPACK_PARAM(short(n), help("only programs of this name")) = "";
@@ -53,6 +54,8 @@ int BPF_PROG(on_exec, struct task_struct *task)
 	char comm[16];
 	struct event *e;
 
+	if (target_pid && target_pid != task->tgid && target_pid != ppid)
+		return 0;
 	if ((parent && parent != ppid) || (target_uid >= 0 && (uid_t)target_uid != uid))
 		return 0;
 	bpf_get_current_comm(comm, sizeof(comm));

@@ -15,7 +15,7 @@ from tests.kit.sources import EXAMPLES, example
 def test_it_builds(clang: str) -> None:
     result = example("execsnoop", clang)
     assert result.warnings == ()
-    assert {p.option for p in result.config.params} == {"parent", "uid", "name"}
+    assert {p.option for p in result.config.params} == {"pid", "parent", "uid", "name"}
 
 
 @pytest.mark.kernel
@@ -31,6 +31,15 @@ def test_it_shows_what_is_started(clang: str) -> None:
         ("echo", "/bin/echo one two three", os.getpid()),
         ("true", " ".join(["/bin/true", *long])[:511], os.getpid()),
     ]
+
+
+@pytest.mark.kernel
+def test_a_process_and_its_children() -> None:
+    """What -c and -p choose, but not what the children start."""
+    result = example("execsnoop")
+    with attached(result, **set_global(result, "target_pid", os.getpid())) as session:
+        subprocess.run(["/bin/sh", "-c", "/bin/true; /bin/true"], check=True)
+        assert [e["comm"] for e in events(session, result)] == ["sh"]
 
 
 @pytest.mark.kernel
