@@ -23,6 +23,8 @@
  *       title("...")  format(ipv4)  unit(ns)  clock(mono)  order(host)
  *       labels("0=read, 1=write") | labels("enum kind")  hidden
  *   BPFPACK_PROGRAM(...)                on a program: optional | alternative(group)
+ *       attach("cpu-clock:99hz")        where to attach it unless `run` is told, again for more
+ *       option(path)                    the package's option that tells where
  *   BPFPACK_PACKAGE(...)                name("...")  version("...")  description("...")
  *       license("...")  author("...")  homepage("...")  source("...")
  *   BPFPACK_ENUM(enum kind)             keep an enum that no member has, so that labels and
@@ -140,6 +142,8 @@
 
 #define __bpfpack_gt_optional BPFPACK_TAG("optional")
 #define __bpfpack_gt_alternative(group) BPFPACK_TAG("alternative=" #group)
+#define __bpfpack_gt_attach(target) BPFPACK_TAG("attach=" target)
+#define __bpfpack_gt_option(n) BPFPACK_TAG("option=" #n)
 #define BPFPACK_PROGRAM(...) __bpfpack_each(__bpfpack_gt_, ##__VA_ARGS__)
 
 #define __bpfpack_kt_name(text) BPFPACK_TAG("name=" text)
