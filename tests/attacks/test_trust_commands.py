@@ -6,7 +6,6 @@ Nothing here needs the kernel: a refusal comes before it, and what is accepted i
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,100 +24,12 @@ from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Manifest
 from bpfpack.spec.reference import Reference
 from tests.kit import bell
+from tests.kit.attacking import accepted, blob, copied, flip, get, publish, put, refused, url_of
 from tests.kit.bell import ME
-from tests.kit.cli import PASSWORD, Done, Host
+from tests.kit.cli import PASSWORD, Host
 from tests.kit.hostile import Listener, Reply, listener, manifest_reply
 from tests.kit.packages import artifact, fill
-from tests.kit.servers import RunningRegistry, bpfpack_registry
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """A user with a key who built the bell twice: ``bell:1`` and a changed ``bell:2``."""
-    root = tmp_path_factory.mktemp("author")
-    made = Host(root=root)
-    made.keygen()
-    directory = bell.write(root / "bell")
-    for version in ("1", "2"):
-        (directory / "bpfpack.toml").write_text(f'version = "{version}"\n')
-        made.run("build", "-q", "-t", f"bell:{version}", directory)
-    return made
-
-
-@pytest.fixture
-def author(built: Host, tmp_path: Path) -> Host:
-    """That user, who has signed nothing yet."""
-    shutil.copytree(built.root, tmp_path / "author")
-    return Host(root=tmp_path / "author")
-
-
-@pytest.fixture(scope="module")
-def mallory(tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """Someone with a key that nobody trusts."""
-    made = Host(root=tmp_path_factory.mktemp("mallory"))
-    made.keygen()
-    return made
-
-
-@pytest.fixture
-def registry(tmp_path: Path) -> Iterator[RunningRegistry]:
-    """A registry that attackers can write to, and whose disk they have."""
-    with bpfpack_registry(tmp_path / "registry") as running:
-        yield running
-
-
-@pytest.fixture
-def name(registry: RunningRegistry) -> str:
-    return f"{registry.host}/x/bell"
-
-
-@pytest.fixture
-def host(author: Host, name: str, tmp_path: Path) -> Host:
-    """A host that trusts the author for ``x`` of this registry."""
-    made = Host(root=tmp_path / "host")
-    key = author.root / "config" / "identity.pub"
-    made.run("trust", "add", name.rpartition("/")[0], "--key", key, "--name", "author")
-    return made
-
-
-def publish(author: Host, version: str, reference: str) -> str:
-    """Push a version under a name; returns its digest."""
-    author.run("tag", f"bell:{version}", reference)
-    author.push("-q", reference)
-    return author.run("list", "-q", f"bell:{version}").stdout.strip()
-
-
-def accepted(host: Host, *argv: str | Path) -> Done:
-    return host.run("run", "--dry-run", *argv, ME)
-
-
-def refused(host: Host, *argv: str | Path) -> str:
-    """Run it, which must be refused without a traceback; returns the words."""
-    done = host.run("run", *argv, ME, code=126)
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
-
-def blob(registry: RunningRegistry, digest: str) -> Path:
-    """Where the registry keeps a blob."""
-    found = [p for p in registry.data.rglob(f"*{digest.partition(':')[2]}*") if p.is_file()]
-    return max(found, key=lambda path: path.stat().st_size)
-
-
-def put(url: str, raw: bytes, media_type: str = mediatypes.MANIFEST) -> None:
-    requests.put(url, data=raw, headers={"Content-Type": media_type}, timeout=30).raise_for_status()
-
-
-def get(url: str) -> bytes:
-    answer = requests.get(url, headers={"Accept": mediatypes.MANIFEST}, timeout=30)
-    answer.raise_for_status()
-    return answer.content
-
-
-def url_of(name: str, reference: str) -> str:
-    host, _, path = name.partition("/")
-    return f"http://{host}/v2/{path}/manifests/{reference}"
+from tests.kit.servers import RunningRegistry
 
 
 class TestTampering:
@@ -135,7 +46,7 @@ class TestTampering:
             "config": json.loads(get(url_of(name, digest)))["config"]["digest"],
             "object": shown["layers"][0]["digest"],
         }
-        _flip(blob(registry, digests[part]))
+        flip(blob(registry, digests[part]))
         refused(host, f"{name}:1")
         assert host.run("list", "-q").stdout == ""
 
@@ -150,11 +61,11 @@ class TestTampering:
         signature = json.loads(get(url_of(name, f"{digest.replace(':', '-')}.sig")))
         for layer in signature["layers"]:
             assert layer["digest"] not in mine
-            _flip(blob(registry, layer["digest"]))
+            flip(blob(registry, layer["digest"]))
         accepted(host, f"{name}:1")  # the bundle is whole
         for path in registry.data.rglob("*"):
             if path.is_file() and b"dsseEnvelope" in path.read_bytes():
-                _flip(path)
+                flip(path)
         other = Host(root=host.root.parent / "another")
         shutil.copytree(host.root / "config", other.root / "config")
         assert "no usable signature" in refused(other, f"{name}:1")
@@ -166,14 +77,8 @@ class TestTampering:
         digest = author.run("inspect", "-o", "json", f"{name}:1").json["layers"][0]["digest"]
         (path,) = (host.root / "data").rglob(digest.partition(":")[2])
         path.chmod(0o600)
-        _flip(path)
+        flip(path)
         refused(host, "--no-pull", f"{name}:1")
-
-
-def _flip(path: Path) -> None:
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
 
 
 class TestSignatures:
@@ -200,7 +105,7 @@ class TestSignatures:
         author.run("push", "-q", "--no-sign", f"{other}:1")
         put(
             url_of(other, f"{digest.replace(':', '-')}.sig"),
-            _copied(name, other, f"{digest.replace(':', '-')}.sig"),
+            copied(name, other, f"{digest.replace(':', '-')}.sig"),
         )
         assert f"{name}:1" in refused(host, f"{other}:1")
 
@@ -230,22 +135,6 @@ class TestSignatures:
         attach(place, signed)
         author.run("push", "-q", "--no-sign", f"{name}:1")
         assert "expired" in refused(host, f"{name}:1")
-
-
-def _copied(name: str, other: str, tag: str) -> bytes:
-    """A manifest whose blobs were copied to another repository first."""
-    raw = get(url_of(name, tag))
-    manifest = json.loads(raw)
-    base, into = (url_of(n, "").removesuffix("/manifests/") for n in (name, other))
-    for layer in (manifest["config"], *manifest["layers"]):
-        data = requests.get(f"{base}/blobs/{layer['digest']}", timeout=30).content
-        begun = requests.post(f"{into}/blobs/uploads/", timeout=30)
-        place = requests.compat.urljoin(into, begun.headers["Location"])
-        mark = "&" if "?" in place else "?"
-        requests.put(
-            f"{place}{mark}digest={layer['digest']}", data=data, timeout=30
-        ).raise_for_status()
-    return raw
 
 
 def _fingerprint(who: Host) -> str:
@@ -336,6 +225,22 @@ class TestRollback:
         told = refused(host, "--pull=always", f"{name}:1")
         assert "--allow-downgrade" in told
         accepted(host, "--allow-downgrade", "--pull=always", f"{name}:1")
+
+    def test_a_tag_goes_back_under_a_host_that_only_pulls(
+        self, author: Host, host: Host, name: str
+    ) -> None:
+        """What `pull` accepted counts as accepted; nothing ran in between."""
+        publish(author, "1", f"{name}:1")
+        old = get(url_of(name, "1"))
+        newest = publish(author, "2", f"{name}:1")
+        host.run("pull", "-q", f"{name}:1")
+        put(url_of(name, "1"), old)
+        told = host.run("pull", f"{name}:1", code=6).stderr
+        assert "--allow-downgrade" in told
+        assert host.run("list", "-q", f"{name}:1").stdout.strip() == newest
+        refused(host, "--pull=always", f"{name}:1")
+        host.run("pull", "-q", "--allow-downgrade", f"{name}:1")
+        assert host.run("list", "-q", f"{name}:1").stdout.strip() != newest
 
     def test_the_highest_release_goes_away(self, author: Host, host: Host, name: str) -> None:
         publish(author, "1", f"{name}:1")
@@ -534,5 +439,5 @@ class TestOptingOut:
     ) -> None:
         digest = publish(author, "1", f"{name}:1")
         shown = json.loads(get(url_of(name, digest)))
-        _flip(blob(registry, shown["layers"][0]["digest"]))
+        flip(blob(registry, shown["layers"][0]["digest"]))
         refused(host, "--insecure-skip-verify", f"{name}:1")
