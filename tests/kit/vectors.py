@@ -35,6 +35,8 @@ from bpfpack.spec.policy import Policy
 from bpfpack.spec.record import RecordLayout
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import Candidate, Claims
+from bpfpack.spec.targets import parse_target, section_target
+from bpfpack.spec.value import names
 from bpfpack.spec.versions import highest_release
 from tests.kit.records import FixedClock, shown
 
@@ -172,6 +174,16 @@ def _config(vector: Vector) -> Any:
 def _agreement(vector: Vector) -> Any:
     check_config(object_of(vector.data["object"]), Config.from_bytes(vector.bytes))
     return {}
+
+
+def _target(vector: Vector) -> Any:
+    said = json.loads(vector.bytes)
+    kind = sections.parse_section(said["section"])
+    base = section_target(kind)
+    if "base" in said:
+        base = parse_target(kind, said["base"], base)
+    found = parse_target(kind, said["target"], base)
+    return {name: getattr(found, name) for name in names(type(found))}
 
 
 def _object(vector: Vector) -> Any:
@@ -325,6 +337,7 @@ OUTCOMES: Final[dict[str, Callable[[Vector], Any]]] = {
     "content": _content,
     "config": _config,
     "agreement": _agreement,
+    "target": _target,
     "object": _object,
     "btf": _btf,
     "section": _section,

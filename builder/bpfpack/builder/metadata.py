@@ -121,11 +121,11 @@ def _programs(
             )
     found = []
     for program in spec.programs:
-        words = said.get(program.name, {})
+        words = {"name": program.name, "section": program.section, **said.get(program.name, {})}
+        if isinstance(words.get("attach"), str):
+            words["attach"] = [words["attach"]]
         try:
-            found.append(
-                Program.from_dict({"name": program.name, "section": program.section, **words})
-            )
+            found.append(Program.from_dict(words))
         except SpecError as e:
             raise diagnosis.error(e, told=("programs", program.name), name=program.name) from e
     return tuple(found)
@@ -191,7 +191,11 @@ def _requirements(
 
 
 def _disagreement(cause: SpecError, config: Config, diagnosis: Diagnosis) -> BuildError:
-    """Say where an output that cannot be shown was described."""
+    """Say where a program's target, or an output that cannot be shown, was described."""
+    for i, program in enumerate(config.programs):
+        if cause.path[:1] == (f"programs[{i}]",):
+            seen = SpecError(cause.reason, path=cause.path[1:])
+            return diagnosis.error(seen, told=("programs", program.name), name=program.name)
     for i, output in enumerate(config.outputs):
         if cause.path[:1] == (f"outputs[{i}]",):
             seen = SpecError(cause.reason, path=cause.path[1:])

@@ -8,7 +8,7 @@ flags = ["-DMAX_ARGS=20"]       see `flags.check_flags`
 platforms = ["linux/amd64"]     where the object runs, everywhere unless told
 
 [params.target_pid]             option, short, help, unit, role, choices, hidden
-[programs.enter_open]           optional, alternative
+[programs.enter_open]           optional, alternative, attach, option
 [fields.event.addr]             title, format, unit, clock, order, labels, hidden
 [outputs.events]                map, type | types and by | histogram (and step) | table,
                                 unit, slots, interval, sort, hidden

@@ -10,7 +10,7 @@ from typing import Final
 from bpfpack.builder import words
 from bpfpack.builder.words import Numbers, Said, Words
 from bpfpack.spec.agreement import type_name
-from bpfpack.spec.btf import Array, Btf, Func, FuncProto, Fwd, Ptr
+from bpfpack.spec.btf import Array, Btf, Func, FuncProto, Fwd, Ptr, Union
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.layout import resolve
 from bpfpack.spec.objectspec import ObjectSpec
@@ -19,9 +19,13 @@ PREFIX: Final = "bpfpack:"
 _KINDS: Final = ("events", "histogram", "table")
 _OUTPUT: Final = (*_KINDS, "by", "unit", "slots", "sort", "name")
 _PACKAGE: Final = (*(w for w in words.PACKAGE if w != "authors"), "author")
+#: Of several types a union, whose members are each type and a number that tells it apart.
+_TYPES: Final = "__bpfpack_types_"
+_OF: Final = "__bpfpack_of"
+_WHEN: Final = "__bpfpack_when"
 #: Numbers that the compiler worked out: the lengths of arrays that parameters point to.
 _NUMBERS: Final = {
-    "__bpfpack_when": "when",
+    _WHEN: "when",
     "__bpfpack_step": "step",
     "__bpfpack_interval": "interval",
 }
@@ -103,7 +107,9 @@ class _Reader:
             package=self._package(functions),
             params={v.name: self._words(v.var_id, words.PARAM) for v in self._spec.variables},
             programs={
-                f.name: self._words(i, words.PROGRAM) for i, f in functions if f.name in programs
+                f.name: self._words(i, words.PROGRAM, many=("attach",))
+                for i, f in functions
+                if f.name in programs
             },
             outputs=self._outputs(functions),
         )
@@ -146,18 +152,10 @@ class _Reader:
         tag = f"{PREFIX}{kind}={said[kind]}"
         map_name = said.pop(kind)
         numbers, carried = self._parameters(function)
-        when = numbers.pop("when", None)
         said = {"map": map_name, **said, **numbers}
         name = said.pop("name", map_name)
         if kind == "events":
-            name_of = type_name(self._btf, carried)
-            if isinstance(declared := resolve(self._btf, carried)[1], Fwd):
-                word = "union" if declared.union else "struct"
-                reason = f"{word} {declared.name} is declared and not defined"
-                raise TagError(reason, tag=tag)
-            if name_of is None:
-                raise TagError("the type has no name", tag=tag)
-            said["types"] = {name_of: when}
+            said["types"] = self._types(carried, numbers.pop("when", None), tag)
         elif kind == "histogram":
             said["histogram"] = "linear" if "step" in said else "log2"
         else:
@@ -178,6 +176,38 @@ class _Reader:
         if types:
             before["types"] = types
 
+    def _types(self, carried: int, when: int | None, tag: str) -> dict[str, int | None]:
+        """Return the types by name, each with what tells it apart."""
+        _, several = resolve(self._btf, carried)
+        if not (isinstance(several, Union) and several.name.startswith(_TYPES)):
+            return {self._name(carried, tag): when}
+        found: dict[str, int | None] = {}
+        name = ""
+        for member in several.members:
+            if member.name.startswith(_OF):
+                name = self._name(member.type_id, tag)
+                if name in found:
+                    raise TagError(f"two values for {name}", tag=tag)
+                found[name] = None
+            elif member.name.startswith(_WHEN) and name:
+                found[name] = self._length(member.type_id)
+        return found
+
+    def _name(self, type_id: int, tag: str) -> str:
+        if isinstance(declared := resolve(self._btf, type_id)[1], Fwd):
+            word = "union" if declared.union else "struct"
+            raise TagError(f"{word} {declared.name} is declared and not defined", tag=tag)
+        name = type_name(self._btf, type_id)
+        if name is None:
+            raise TagError("the type has no name", tag=tag)
+        return name
+
+    def _length(self, type_id: int) -> int | None:
+        """The length of the array that a type points to, None for any other type."""
+        _, pointer = resolve(self._btf, type_id)
+        _, target = resolve(self._btf, pointer.type_id) if isinstance(pointer, Ptr) else (0, None)
+        return target.length if isinstance(target, Array) else None
+
     def _parameters(self, function: Func) -> tuple[Words, int]:
         """Return the numbers, and the type that the first parameter points to."""
         proto = self._btf[function.type_id]
@@ -185,11 +215,9 @@ class _Reader:
         carried = 0
         for param in proto.params if isinstance(proto, FuncProto) else ():
             _, pointer = resolve(self._btf, param.type_id)
-            if not isinstance(pointer, Ptr):
-                continue
-            _, target = resolve(self._btf, pointer.type_id)
-            if param.name == "__bpfpack_of":
+            length = self._length(param.type_id)
+            if param.name == _OF and isinstance(pointer, Ptr):
                 carried = pointer.type_id
-            elif param.name in _NUMBERS and isinstance(target, Array):
-                numbers[_NUMBERS[param.name]] = target.length
+            elif param.name in _NUMBERS and length is not None:
+                numbers[_NUMBERS[param.name]] = length
         return numbers, carried

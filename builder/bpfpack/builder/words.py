@@ -17,7 +17,7 @@ Words: TypeAlias = dict[str, Any]
 PACKAGE: Final = ("name", "version", "description", "license", "authors", "homepage", "source")
 PARAM: Final = ("option", "short", "help", "unit", "role", "choices", "hidden")
 FIELD: Final = ("title", "format", "unit", "clock", "order", "labels", "hidden")
-PROGRAM: Final = ("optional", "alternative")
+PROGRAM: Final = ("optional", "alternative", "attach", "option")
 OUTPUT: Final = (
     *("map", "type", "types", "by", "histogram", "step", "table"),
     *("unit", "slots", "interval", "sort", "hidden"),

@@ -23,6 +23,7 @@ from bpfpack.spec.btf import (
     Union,
     Volatile,
 )
+from bpfpack.spec.code import ProgramSpec
 from bpfpack.spec.config import (
     TARGET_PID,
     Config,
@@ -58,7 +59,7 @@ def check_config(spec: ObjectSpec, config: Config) -> None:
     with _mismatch():
         if config.requirements.byte_order != spec.byte_order:
             raise SpecError(f"object is {spec.byte_order}-endian", path=("requirements",))
-        programs = {p.name: p.section for p in spec.programs}
+        programs = {p.name: p for p in spec.programs}
         _each("programs", config.programs, lambda p: _check_program(p, programs))
         maps = {m.name: m for m in spec.maps}
         _each("maps", config.maps, lambda m: _check_map(m, maps))
@@ -189,9 +190,13 @@ def initial_value(spec: ObjectSpec, variable: Variable) -> Value:
             raise SpecError(f"{btf.spelling(variable.type_id)} cannot be an option")
 
 
-def _check_program(program: Program, sections: Mapping[str, str]) -> None:
-    section = _known(sections, program.name)
-    _same("section", program.section, section)
+def _check_program(program: Program, programs: Mapping[str, ProgramSpec]) -> None:
+    found = _known(programs, program.name)
+    _same("section", program.section, found.section)
+    if program.attach or program.option:
+        from bpfpack.spec.targets import check_targets  # most programs say nothing of them
+
+        check_targets(found.kind, program.attach, program.option)
 
 
 def _check_map(said: Map, maps: Mapping[str, MapSpec]) -> None:

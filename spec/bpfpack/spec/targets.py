@@ -7,6 +7,7 @@ import re
 from typing import Final, Literal, TypeAlias, get_args
 
 from bpfpack.spec.errors import SpecError
+from bpfpack.spec.fields import inside
 from bpfpack.spec.sections import ProgramKind
 from bpfpack.spec.value import replace, valuetype
 
@@ -46,7 +47,7 @@ _FAMILIES: Final[dict[str, Family]] = {
 _INTERFACE: Final = re.compile(r"(?!\.{1,2}\Z)[^/:\s]{1,15}")
 _RATE: Final = re.compile(r"([1-9][0-9]{0,18})(hz)?", re.IGNORECASE)
 _EVENT: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
-_PID: Final = re.compile(r"(.*),pid=([1-9][0-9]{0,9})", re.DOTALL)
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
 _OFFSET: Final = re.compile(r"(.+)\+(0x[0-9a-f]{1,16}|[0-9]{1,19})", re.IGNORECASE | re.DOTALL)
 _LONGEST: Final = 4096
 
@@ -173,6 +174,25 @@ def section_target(kind: ProgramKind) -> Target | None:
     return parse_target(kind, kind.target)
 
 
+def check_targets(kind: ProgramKind, attach: tuple[str, ...], option: str | None) -> None:
+    """Return when a package may say this of where a program is attached; raises SpecError."""
+    of = family(kind)
+    if of is None:
+        raise SpecError(
+            f"{kind.type} programs take no target", path=("attach" if attach else "option",)
+        )
+    if attach and of in CHOSEN_AT_RUN:
+        raise SpecError(
+            "only who runs a package can say which interface or cgroup", path=("attach",)
+        )
+    if option == "help":
+        raise SpecError("--help is taken", path=("option",))
+    base = section_target(kind)
+    for i, text in enumerate(attach):
+        with inside(f"attach[{i}]"):
+            parse_target(kind, text, base)
+
+
 def shape(kind: ProgramKind) -> str:
     """How a target for programs of that kind is written, for people."""
     of = family(kind)
@@ -237,8 +257,12 @@ def _event(text: str, base: EventTarget | None) -> EventTarget | None:
 
 
 def _process(text: str, base: int | None) -> tuple[str, int | None]:
-    told = _PID.fullmatch(text)
-    return (told[1], int(told[2])) if told else (text, base)
+    before, said, number = text.rpartition(",pid=")
+    if not said:
+        return text, base
+    if not _NUMBER.fullmatch(number):
+        raise SpecError("pid is not a process")
+    return before, int(number)
 
 
 def _code(text: str, base: CodeTarget | None) -> CodeTarget | None:

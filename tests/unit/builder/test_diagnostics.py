@@ -128,6 +128,21 @@ def fails(directory: Path, body: str, toml: str | None = None) -> BuildError:
             "int probe",
             "optional and an alternative at once in 'programs.probe.alternative'",
         ),
+        (
+            'SEC("xdp") BPFPACK_PROGRAM(attach("eth0")) int probe(void *ctx) { return 2; }\n',
+            "int probe",
+            "only who runs a package can say which interface or cgroup in 'programs.probe.attach'",
+        ),
+        (
+            'SEC("perf_event") BPFPACK_PROGRAM(attach("99hz")) int probe(void *c) { return 0; }\n',
+            "int probe",
+            "not of the form EVENT[:PERIOD|:FREQUENCYhz] in 'programs.probe.attach[0]'",
+        ),
+        (
+            'SEC("tp/a/b") BPFPACK_PROGRAM(option(event)) int probe(void *c) { return 0; }\n',
+            "int probe",
+            "tracepoint programs take no target in 'programs.probe.option'",
+        ),
     ],
 )  # fmt: skip
 def test_a_fault_in_the_source(body: str, at: str, message: str, tmp_path: Path) -> None:
@@ -147,6 +162,9 @@ def test_a_fault_in_the_source(body: str, at: str, message: str, tmp_path: Path)
         ("[programs.nothing]\noptional = true\n", 1, "no program 'nothing' in the object in "
          "'programs.nothing'"),
         ('[programs.probe]\noptional = "yes"\n', 2, "not a boolean in 'programs.probe.optional'"),
+        ('[programs.probe]\nattach = ["a"]\n', 2,
+         "raw_tp programs take no target in 'programs.probe.attach'"),
+        ('[programs.probe]\nattach = 7\n', 2, "not a list in 'programs.probe.attach'"),
         ('[outputs.events]\ntype = "nothing"\n', 1, "no type 'nothing' in the object's BTF in "
          "'outputs.events'"),
         ('[outputs.gone]\nhistogram = "log2"\n', 1,

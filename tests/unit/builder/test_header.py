@@ -83,6 +83,8 @@ int first(void *ctx)
 }
 SEC("raw_tp/sys_exit") BPFPACK_PROGRAM(alternative(exits)) int second(void *ctx) { return 0; }
 SEC("tp_btf/sys_exit") BPFPACK_PROGRAM(alternative(exits)) int third(void *ctx) { return 0; }
+SEC("uprobe") BPFPACK_PROGRAM(attach("/bin/bash:readline"), attach("zsh:f, g"), option(path))
+int fourth(void *ctx) { return 0; }
 """
 
 CONFIG = Config(
@@ -97,6 +99,12 @@ CONFIG = Config(
         Program(name="first", section="raw_tp/sys_enter", optional=True),
         Program(name="second", section="raw_tp/sys_exit", alternative="exits"),
         Program(name="third", section="tp_btf/sys_exit", alternative="exits"),
+        Program(
+            name="fourth",
+            section="uprobe",
+            attach=("/bin/bash:readline", "zsh:f, g"),
+            option="path",
+        ),
     ),
     maps=(
         Map(name="events", type="ringbuf", key_size=0, value_size=0, max_entries=65536),

@@ -27,6 +27,7 @@ source = "https://example.org/git"
 first = { optional = true }
 second.alternative = "exits"
 third.alternative = "exits"
+fourth = { attach = ["/bin/bash:readline", "zsh:f, g"], option = "path" }
 
 [params.least]
 unit = "ms"

@@ -7,10 +7,12 @@ from typing import Final
 import pytest
 
 from bpfpack.builder import tags, words
+from bpfpack.runner.attach import events
 from bpfpack.spec import displays, mediatypes
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.package import LAYER_LIMITS
 from bpfpack.spec.sections import ATTACH_TYPES, PROG_TYPES, SECTION_NAMES, parse_section
+from bpfpack.spec.targets import family
 from tests.kit.vectors import SPEC
 
 TEXT: Final = (SPEC / "SPEC.md").read_text()
@@ -92,3 +94,14 @@ def test_parts() -> None:
     assert sizes.pop(mediatypes.CONFIG) == 1 << 20
     assert sizes.items() <= LAYER_LIMITS.items()
     assert f"`{mediatypes.ARTIFACT}`" in TEXT
+
+
+def test_annex_c() -> None:
+    annex = TEXT[TEXT.index("## Annex C") :]
+    told = annex[annex.index("EVENT is a name") : annex.index("FILE with")]
+    assert set(quoted(told)) == set(events.EVENTS)
+    programs = {name for row in rows("## Annex C") for name in quoted(row[0])}
+    kinds = {parse_section(name).type for name in SECTION_NAMES if family(parse_section(name))}
+    for kind in kinds:
+        names = (kind, kind.replace("tcx/", "tc/"), f"{kind.partition('/')[0]}/…")
+        assert programs & {*names, f"{kind.partition('/')[0]}/DIRECTION"}, kind

@@ -52,7 +52,12 @@ def properties(*path: str) -> set[str]:
 @pytest.mark.parametrize(
     ("path", "full"),
     [
-        (("programs",), Program(name="a", section="b", optional=True, alternative="c")),
+        (
+            ("programs",),
+            Program(
+                name="a", section="b", optional=True, alternative="c", attach=("d",), option="e"
+            ),
+        ),
         (("maps",), Map(name="a", type="b", key_size=0, value_size=0, max_entries=0)),
         (
             ("params",),
