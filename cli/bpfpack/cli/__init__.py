@@ -23,10 +23,12 @@ def _open_what_is_closed() -> None:
     """Give a closed stdin, stdout or stderr to /dev/null.
 
     Otherwise the next file that is opened gets its number, and what is printed goes there.
+    What is written to a stdout that was closed still fails with EBADF: nobody gets it.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            mode = os.O_RDONLY if number == 1 else os.O_RDWR
+            os.dup2(os.open(os.devnull, mode), number)
             setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 

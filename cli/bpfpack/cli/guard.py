@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 
 from bpfpack.cli._exit import Exit, exit_for
-from bpfpack.cli.printer import Printer, abandon
+from bpfpack.cli.printer import Printer, abandon, settle
 from bpfpack.spec.errors import BpfpackError, shortage_hint
 
 
@@ -15,6 +15,7 @@ def guarded(command: Callable[[], int], *, run: bool = False) -> int:
         with Printer.standard().writing() as out:
             out.flush()
     except BpfpackError as e:
+        settle(sys.stdout)
         _tell(e)
         return exit_for(e, run=run)
     except KeyboardInterrupt:

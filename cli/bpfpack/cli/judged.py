@@ -7,7 +7,7 @@ from bpfpack.cli.host import Host
 from bpfpack.cli.located import Located
 from bpfpack.cli.obtaining import look
 from bpfpack.cli.platform import host_platform
-from bpfpack.registry.fetch_package import resolve_child
+from bpfpack.registry.fetch_package import check_whole, resolve_child
 from bpfpack.spec.content import Source
 from bpfpack.spec.errors import NotFound, SpecError
 from bpfpack.spec.judgement import Evidence, Judgement, Verdict
@@ -53,6 +53,14 @@ def _child(place: Source, index: Index) -> Manifest | Index | None:
         return resolve_child(place, wanted)
     except NotFound:
         return None
+
+
+def check_content(found: Located) -> None:
+    """Hash all of the package that `run` would take from the store; raises ContentError."""
+    content = found.content
+    package = _child(found.place, content) if isinstance(content, Index) else content
+    if isinstance(package, Manifest):
+        check_whole(found.place, package)
 
 
 def judgement_rows(reference: Reference, judged: Judgement) -> Iterator[str]:

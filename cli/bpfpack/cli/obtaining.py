@@ -128,8 +128,8 @@ def _check_not_back(host: Host, effective: Reference, allow_downgrade: bool) -> 
     accepted = above(effective.tag, host.marks.tags(effective.name))
     if accepted is not None:
         raise TrustError(
-            f"{effective.name}: {effective.tag} is the newest to be had, but this host has run"
-            f" {accepted}"
+            f"{effective.name}: {effective.tag} is the newest to be had, but this host has"
+            f" accepted {accepted}"
         ).with_hint(f"name a tag, or allow it with --allow-downgrade ({effective})")
 
 

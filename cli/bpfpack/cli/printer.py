@@ -201,6 +201,14 @@ def _takes(fd: int) -> bool:
     return bool(poll.poll(_PATIENCE_MS))
 
 
+def settle(stream: TextIO) -> None:
+    """Write what is buffered, or give it up: Python would try again at exit, and fail."""
+    try:
+        stream.flush()
+    except OSError:
+        abandon(stream)
+
+
 def abandon(stream: TextIO) -> None:
     """What is buffered would fail again when Python ends; it goes nowhere.
 

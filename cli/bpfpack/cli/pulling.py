@@ -6,6 +6,7 @@ from bpfpack.cli.located import Located, locate_remote
 from bpfpack.cli.platform import host_platform
 from bpfpack.cli.progress import shown
 from bpfpack.registry.transfer import copy
+from bpfpack.spec.judgement import Judgement
 from bpfpack.spec.reference import Reference
 
 
@@ -20,10 +21,11 @@ def pull_package(
     """Judge what a registry has under a name, then store that very content.
 
     Raises TrustError when a rule in scope refuses it, TransportError, StoreError and
-    ContentError.  What no rule covers is stored, with a word about it.
+    ContentError.  What no rule covers is stored, with a word about it; what was accepted
+    raises the high-water mark, so that no older release replaces it.
     """
     found = locate_remote(host, reference)
-    _judge(host, found, allow_downgrade, to_run)
+    judged = _judge(host, found, allow_downgrade, to_run)
     pinned = found.content.descriptor.digest
     with shown(host.printer) as progress:
         copied = copy(
@@ -38,6 +40,7 @@ def pull_package(
         from bpfpack.registry.store.record import Origin
 
         host.store.record(found.reference, copied.content, Origin.PULLED)
+    host.accepted(judged)
     for problem in (*copied.problems, *host.registries.warnings):
         host.printer.warn(problem)
     if reference.tag is None and reference.digest is None and found.reference.tag != "latest":
@@ -45,13 +48,14 @@ def pull_package(
     return found
 
 
-def _judge(host: Host, found: Located, allow_downgrade: bool, to_run: bool) -> None:
+def _judge(host: Host, found: Located, allow_downgrade: bool, to_run: bool) -> Judgement:
     judged = judge_located(host, found, allow_downgrade=allow_downgrade)
     if judged.accepted:
-        return
+        return judged
     if host.policy.problem or (judged.scope and judged.scope.level == "enforce"):
         raise judged.error()
     if to_run:  # which says it itself, in a moment
-        return
+        return judged
     fate = "its rule only warns" if judged.scope else "it may not run"
     host.printer.warn(f"stored, and {fate}: {judged.reason}")
+    return judged

@@ -1,16 +1,17 @@
 """Reads one package out of a source, once: what was resolved is what is judged and loaded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from bpfpack.spec.bounded import check_bytes, read_exactly
+from bpfpack.spec.bounded import check_bytes, read_exactly, verified_chunks
 from bpfpack.spec.content import Source
 from bpfpack.spec.descriptor import Descriptor, Platform
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import SpecError
+from bpfpack.spec.errors import ContentError, SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest
 from bpfpack.spec.origin import Origin
-from bpfpack.spec.package import PackageLayout
+from bpfpack.spec.package import PackageLayout, children
 from bpfpack.spec.signature import SignaturePlace
 from bpfpack.spec.trust import RemoteArtifact
 
@@ -37,10 +38,24 @@ def read_artifact(
         origin=origin,
         manifest=manifest,
         index=index,
-        config=_read(source, layout.config, LIMITS.config),
-        object=_read(source, layout.object, LIMITS.object),
+        config=_read(source, layout.config, LIMITS.config, f"the config of {origin}"),
+        object=_read(source, layout.object, LIMITS.object, f"the object of {origin}"),
         places=places,
     )
+
+
+def check_whole(source: Source, manifest: Manifest) -> None:
+    """Hash all that a package names, readme and source included, and keep nothing.
+
+    Raises ContentError for other bytes, NotFound, TransportError, StoreError.
+    """
+    for want in children(manifest):
+        with (
+            _told(f"{want.digest} of {manifest.descriptor.digest.short}"),
+            source.fetch(want) as it,
+        ):
+            for _ in verified_chunks(it, want, LIMITS.layer):
+                pass
 
 
 def resolve_child(source: Source, want: Descriptor) -> Manifest | Index:
@@ -63,6 +78,17 @@ def _for_platform(
     return child, named
 
 
-def _read(source: Source, want: Descriptor, limit: int) -> bytes:
-    with source.fetch(want) as stream:
+def _read(source: Source, want: Descriptor, limit: int, what: str) -> bytes:
+    with _told(what), source.fetch(want) as stream:
         return read_exactly(stream, want, limit)
+
+
+@contextmanager
+def _told(what: str) -> Iterator[None]:
+    """Say which part it was whose bytes were others."""
+    try:
+        yield
+    except ContentError as e:
+        raise type(e)(f"{what} was changed or damaged where it is kept: {e}").with_hint(
+            "`bpfpack pull` fetches it again"
+        ) from e

@@ -213,6 +213,25 @@ class TestKeys:
         other.run("trust", "add", f"{registry.host}/x", "--key", public)
         other.run("verify", name)
 
+    @pytest.mark.parametrize("part", ["config", "layers"])
+    def test_verify_hashes_what_the_store_holds(self, part: str, mine: Host) -> None:
+        """A good signature of a manifest says nothing about a blob that was changed since."""
+        name = "registry.example/x/bell:1"
+        mine.run("sign", "--as", name, "bell:1", env=LOCKED)
+        public = mine.root / "config" / "identity.pub"
+        mine.run("verify", "--key", public, name)
+        digest = mine.run("list", "-q", name).stdout.strip()
+        blobs = mine.root / "data/store/blobs"
+        shown = json.loads((blobs / digest.replace(":", "/")).read_bytes())
+        wanted = shown["config"] if part == "config" else shown["layers"][0]
+        blob = blobs / wanted["digest"].replace(":", "/")
+        changed = bytearray(blob.read_bytes())
+        changed[-1] ^= 1
+        blob.chmod(0o600)
+        blob.write_bytes(changed)
+        told = mine.run("verify", "--key", public, name, code=6).stderr
+        assert wanted["digest"] in told and "damaged" in told
+
     def test_a_remote_tag_is_signed_only_when_its_digest_is_meant(
         self, mine: Host, registry: RunningRegistry
     ) -> None:

@@ -7,7 +7,7 @@ import typer
 from bpfpack.cli.admission import policy_for
 from bpfpack.cli.host import Host
 from bpfpack.cli.identity import can_ask, read_key, unlock_key
-from bpfpack.cli.judged import describe, judge_located, judgement_rows
+from bpfpack.cli.judged import check_content, describe, judge_located, judgement_rows
 from bpfpack.cli.located import Located, locate
 from bpfpack.cli.options import CaFile, DocumentFormat, PasswordFd, PasswordFile, PlainHttp
 from bpfpack.cli.signed import subjects
@@ -99,6 +99,9 @@ def verify(
 ) -> None:
     """Check a package's signatures, as `run` would, without running it.
 
+    Of a package in the local store everything it names is hashed too; of one in a registry
+    `pull` and `run` do that when they fetch it.
+
     `-o json` gives reference, digest, accepted, policy, reason, hint, signers, places and
     candidates, each with its verdict and reason; nothing of it is ever renamed.
     """
@@ -106,6 +109,8 @@ def verify(
     found = locate(host, Reference.parse(name))
     policy = policy_for(host, key)
     judged = judge_located(host, found, policy=policy)
+    if found.local and judged.accepted:
+        check_content(found)
     if output != "text":
         host.printer.document(describe(found, judged), output)
     elif judged.accepted:
