@@ -271,17 +271,19 @@ def duration_text(nanoseconds: int) -> str:
 
     >>> [duration_text(n) for n in (999, 1_234, 56_789_000, 61_000_000_000, -2_000)]
     ['999ns', '1.23us', '56.8ms', '1m01s', '-2.00us']
+    >>> [duration_text(n) for n in (999_999, 999_999_999, 59_999_000_000)]
+    ['1.00ms', '1.00s', '1m00s']
     """
     if nanoseconds < 0:
         return "-" + duration_text(-nanoseconds)
     if nanoseconds < 1_000:
         return f"{nanoseconds}ns"
     for unit, size in (("us", 1e3), ("ms", 1e6)):
-        if nanoseconds < size * 1e3:
+        if nanoseconds < size * 999.5:  # what would be rounded to 1000 is one of the next
             return _three(nanoseconds / size) + unit
-    seconds, _ = divmod(nanoseconds, 1_000_000_000)
-    if seconds < 60:
+    if nanoseconds < 59_950_000_000:
         return _three(nanoseconds / 1e9) + "s"
+    seconds = max(nanoseconds // 1_000_000_000, 60)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)
     days, hours = divmod(hours, 24)
@@ -295,13 +297,15 @@ def size_text(size: int) -> str:
 
     >>> [size_text(n) for n in (1023, 1536, 10 * 2**20, 2**40)]
     ['1023B', '1.50KiB', '10.0MiB', '1.00TiB']
+    >>> size_text(2**20 - 1)
+    '1.00MiB'
     """
     if abs(size) < 1024:
         return f"{size}B"
     scaled = float(size)
     units = iter(("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
     unit = ""
-    while abs(scaled) >= 1024 and (larger := next(units, "")):
+    while abs(scaled) >= 1023.5 and (larger := next(units, "")):
         unit, scaled = larger, scaled / 1024
     return _three(scaled) + unit
 
