@@ -1,9 +1,11 @@
 """`login` and `logout`: where docker keeps credentials, the way docker keeps them."""
 
 import base64
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from bpfpack.registry.client.credentials import (
 from bpfpack.registry.client.remote import RegistryClient
 from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.wire import Credential
+from bpfpack.registry.owned import mapped
 from bpfpack.registry.replacing import replacing
 from bpfpack.spec.errors import Denied, StoreError, UsageError
 from bpfpack.spec.reference import Reference
@@ -38,10 +41,11 @@ def login(
 ) -> LoggedIn:
     """Try a credential, then keep it.
 
-    Raises Denied when the registry does not take it or could not be told safely,
-    TransportError, StoreError, SpecError for what is no registry.
+    ``settings`` say which token services may see it.  Raises Denied when the registry does
+    not take it or could not be told safely, TransportError, StoreError, SpecError for what
+    is no registry.
     """
-    name = Reference(registry, "x").name.removesuffix("/x")
+    name = registry_name(registry)
     with RegistryClient(settings, lookup=lambda _registry, _repository: credential) as client:
         if not client.origin(Reference(name, "x").api_host).is_private:
             raise Denied(
@@ -49,21 +53,31 @@ def login(
             ).with_hint("let the registry serve TLS, or reach it through a loopback tunnel")
         client.ping(name)
     path = target(environ)
-    return LoggedIn(registry=name, path=path, helper=_keep(path, name, credential, environ))
+    with mapped(str(path.parent)):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _alone(path):
+        helper = _keep(path, name, credential, environ)
+    return LoggedIn(registry=name, path=path, helper=helper)
+
+
+def registry_name(text: str) -> str:
+    """Return what a registry is called in references; raises SpecError for what is none."""
+    return Reference(text, "x").name.removesuffix("/x")
 
 
 def logout(registry: str, environ: Mapping[str, str]) -> bool:
     """Forget the credential for ``registry``; False when there was none.  Raises StoreError."""
     path = target(environ)
-    config = load(path)
-    if helper := helper_for(config, registry):
-        helpers.erase(helper, server_name(registry), environ)
-    auths = _auths(config)
-    gone = [key for key in auths if same_registry(key, registry)]
-    for key in gone:
-        del auths[key]
-    if gone:
-        write(path, config | {"auths": auths})
+    with _alone(path):
+        config = load(path)
+        if helper := helper_for(config, registry):
+            helpers.erase(helper, server_name(registry), environ)
+        auths = _auths(config)
+        gone = [key for key in auths if same_registry(key, registry)]
+        for key in gone:
+            del auths[key]
+        if gone:
+            write(path, config | {"auths": auths})
     return bool(gone or helper)
 
 
@@ -88,6 +102,27 @@ def write(path: Path, config: Mapping[str, Any]) -> None:
             file.write(data)
     except OSError as e:
         raise StoreError(f"cannot write {path}: {e.strerror}") from e
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let a second command of ours read what the first has written, not lose it.
+
+    The lock is on the directory: whoever else writes the file takes none.
+    """
+    try:
+        fd = os.open(path.parent.resolve(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:  # nobody can be changing a file there
+        yield
+        return
+    except OSError as e:
+        raise StoreError(f"cannot open {path.parent}: {e.strerror}") from e
+    try:
+        with mapped(str(path.parent)):
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def _keep(
