@@ -234,7 +234,7 @@ class TestDebiansRegistry:
         for server in (host, secured.tokens.realm.split("/")[2]):
             (tmp_path / server).mkdir()
             (tmp_path / server / "ca.crt").write_bytes(secured.certificates.ca.read_bytes())
-        with RegistryClient(Settings(certificates=tmp_path), lookup=nobody) as client:
+        with RegistryClient(Settings(certificates=(tmp_path,)), lookup=nobody) as client:
             assert client.repository(host, name).resolve("1.0") == package().manifest
 
     def test_login_tries_then_keeps_and_logout_forgets(

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from bpfpack.spec.package import Package
@@ -27,7 +28,8 @@ _KEPT = 1 << 20
 class Seen:
     """One request as it came; ``target`` is path and query, byte for byte.
 
-    ``body`` keeps the first MiB, ``size`` and ``sha256`` are those of all of it.
+    ``body`` keeps the first MiB, ``size`` and ``sha256`` are those of all of it; ``shown`` is
+    the name in the client's certificate, if it showed one.
     """
 
     method: str
@@ -36,6 +38,7 @@ class Seen:
     body: bytes
     size: int
     sha256: str
+    shown: str | None = None
 
     @property
     def authorization(self) -> str | None:
@@ -77,6 +80,10 @@ class Listener:
         """Answer ``path`` (without query); of several replies the last one is repeated."""
         self._scripts[method, path] = _callable(script)
 
+    def answer_of(self, method: str, path: str) -> Callable[[Seen], Reply]:
+        """Return what answers a path now, to be wrapped."""
+        return self._scripts[method, path]
+
     def requests(self, method: str | None = None, part: str = "") -> list[Seen]:
         """Return what came, by method and part of the target."""
         return [s for s in self.seen if method in (None, s.method) and part in s.target]
@@ -89,14 +96,27 @@ class Listener:
 
 
 @contextlib.contextmanager
-def listener(address: str = "127.0.0.1", *, tls: Certificates | None = None) -> Iterator[Listener]:
-    """Run a listener to the end of the block."""
+def listener(
+    address: str = "127.0.0.1",
+    *,
+    tls: Certificates | None = None,
+    clients: Path | None = None,
+    name: str | None = None,
+) -> Iterator[Listener]:
+    """Run a listener to the end of the block.
+
+    ``clients`` is an authority whose certificates are asked for and noted, and ``name`` what
+    it is called instead of its address.
+    """
     server = _Server((address, 0), _Handler)
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(tls.certificate, tls.key)
+        if clients:
+            context.load_verify_locations(clients)
+            context.verify_mode = ssl.CERT_OPTIONAL
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    host = f"{address}:{server.server_address[1]}"
+    host = f"{name or address}:{server.server_address[1]}"
     server.listener = Listener(url=f"{'https' if tls else 'http'}://{host}", host=host)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -238,7 +258,15 @@ class _Handler(BaseHTTPRequestHandler):
             body=bytes(kept),
             size=size,
             sha256=hasher.hexdigest(),
+            shown=self._shown(),
         )
+
+    def _shown(self) -> str | None:
+        """The common name that the client's certificate has."""
+        if not isinstance(self.connection, ssl.SSLSocket):
+            return None
+        found: Any = self.connection.getpeercert()
+        return found["subject"][0][0][1] if found else None
 
     def log_message(self, format: str, *args: object) -> None:
         """The tests read `seen`, not a log."""

@@ -42,6 +42,30 @@ def make_ca(directory: Path, *hosts: str) -> Certificates:
     return paths
 
 
+def make_client(directory: Path, name: str) -> Certificates:
+    """Make an authority of its own and a certificate by which a client shows who it is."""
+    directory.mkdir(parents=True, exist_ok=True)
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    ca = make_certificate("test client authority", ca_key)
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    client = (
+        _builder(_name(name), ca.subject, key)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(sign_certificates=False), critical=True)
+        .add_extension(usage, critical=False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    paths = Certificates(
+        ca=directory / "client-ca.crt",
+        certificate=directory / "client.cert",
+        key=directory / "client.key",
+    )
+    paths.ca.write_bytes(ca.public_bytes(Encoding.PEM))
+    paths.certificate.write_bytes(client.public_bytes(Encoding.PEM))
+    paths.key.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    return paths
+
+
 def make_certificate(name: str, key: PrivateKey) -> x509.Certificate:
     """Return a self-signed certificate that may sign others."""
     subject = _name(name)

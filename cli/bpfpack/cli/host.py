@@ -14,6 +14,7 @@ from bpfpack.spec.value import field, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.registry.client.remote import RegistryClient
+    from bpfpack.registry.client.settings import Settings
     from bpfpack.registry.partial import Partials
     from bpfpack.registry.trust.hostkey import HostKey
     from bpfpack.registry.trust.marks import MarkFiles
@@ -60,10 +61,20 @@ class Host:
     def registries(self) -> "RegistryClient":
         """The client for registries; importing its transport is left to its first request."""
         from bpfpack.registry.client.remote import RegistryClient
+
+        return RegistryClient(self.registry_settings(), partials=self.partials)
+
+    def registry_settings(self) -> "Settings":
+        """How registries are talked to."""
+        from bpfpack.registry.client import realmfile
         from bpfpack.registry.client.settings import Settings
 
-        settings = Settings(plain_http=self.plain_http, ca_file=self.ca_file)
-        return RegistryClient(settings, partials=self.partials)
+        return Settings(
+            plain_http=self.plain_http,
+            ca_file=self.ca_file,
+            realms=realmfile.read(self.dirs.config),
+            certificates=(self.dirs.config / "certs.d", Path("/etc/docker/certs.d")),
+        )
 
     @property
     def partials(self) -> "Partials":

@@ -364,9 +364,21 @@ def test_credentials_never_go_to_a_realm_that_policy_does_not_allow(realm: str) 
 
 
 def test_a_configured_realm_gets_credentials() -> None:
-    t = TokenWorld(credential=USER, settings=Settings(realms=frozenset({"sso.test"})))
+    t = TokenWorld(
+        credential=USER, settings=Settings(realms={"r.example": frozenset({"sso.test"})})
+    )
     t.challenge = 'Bearer realm="https://sso.test/token"'
     assert t.ask() == b"ok"
+
+
+def test_a_realm_is_configured_for_one_registry() -> None:
+    settings = Settings(realms={"other.example": frozenset({"sso.test"})})
+    t = TokenWorld(credential=USER, settings=settings)
+    t.challenge = 'Bearer realm="https://sso.test/token"'
+    with pytest.raises(Denied) as caught:
+        t.ask()
+    assert "bpfpack login r.example --realm sso.test" in str(caught.value.hint)
+    assert not t.issued
 
 
 def test_an_identity_token_is_posted_not_put_in_a_url() -> None:
@@ -464,7 +476,7 @@ def test_a_token_that_a_credential_bought_is_not_sent_unencrypted(
     credential: Credential, realm: str
 ) -> None:
     """A man in the middle names the real, trusted realm, and waits for its token."""
-    settings = Settings(plain_http=True, realms=frozenset({"sso.test"}))
+    settings = Settings(plain_http=True, realms={"r.example": frozenset({"sso.test"})})
     t = TokenWorld(credential=credential, settings=settings)
     t.challenge = f'Bearer realm="{realm}",scope="repository:x:pull,push,delete,*"'
     http = "http://r.example"

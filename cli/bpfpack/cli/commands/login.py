@@ -9,14 +9,16 @@ from bpfpack.cli.host import Host
 from bpfpack.cli.identity import can_ask, prompt_for
 from bpfpack.cli.options import CaFile, PlainHttp
 from bpfpack.registry.client import login as client
-from bpfpack.registry.client.settings import Settings
+from bpfpack.registry.client import realmfile
 from bpfpack.registry.client.wire import Credential
 from bpfpack.spec.errors import UsageError
+from bpfpack.spec.value import replace
 
 EXAMPLES: Final = {
     "login": (
         "bpfpack login ghcr.io -u you",
         "echo $TOKEN | bpfpack login ghcr.io -u you --password-stdin",
+        "bpfpack login registry.corp -u you --realm sso.example",
     ),
     "logout": ("bpfpack logout ghcr.io",),
 }
@@ -30,14 +32,28 @@ def login(
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from stdin.")
     ] = False,
+    realm: Annotated[
+        str | None,
+        typer.Option(
+            "--realm", help="Let this token service of another domain see it.", metavar="HOST"
+        ),
+    ] = None,
     plain_http: PlainHttp = False,
     ca_file: CaFile = None,
 ) -> None:
     """Log in to a registry.
 
     The credential is tried first, then kept where docker keeps it, or in docker's helper.
+    A registry that sends its users to another domain for a token must be allowed to, once,
+    with --realm.
     """
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
+    name = client.registry_name(registry)
+    settings = host.registry_settings()
+    if realm is not None:
+        realm = realmfile.checked_host(realm)
+        hosts = settings.realms.get(name, frozenset()) | {realm}
+        settings = replace(settings, realms={**settings.realms, name: hosts})
     if username is None:
         if not can_ask():
             raise UsageError("nobody to ask for a username").with_hint("give -u NAME")
@@ -45,9 +61,11 @@ def login(
     kept = client.login(
         registry,
         Credential(username=username, secret=_password(password_stdin)),
-        Settings(plain_http=plain_http, ca_file=ca_file),
+        settings,
         host.environ,
     )
+    if realm is not None:
+        realmfile.allow(host.dirs.config, name, realm)
     where = f"helper {kept.helper}" if kept.helper else str(kept.path)
     host.printer.result(f"logged in to {kept.registry}; kept in {where}")
 
@@ -58,6 +76,7 @@ def logout(
     """Forget the credentials for a registry."""
     host = Host.here()
     gone = client.logout(registry, host.environ)
+    realmfile.forget(host.dirs.config, client.registry_name(registry))
     host.printer.result(f"logged out of {registry}" if gone else f"not logged in to {registry}")
 
 

@@ -139,6 +139,7 @@ class Transport:
                         min(settings.read_timeout, timeout),
                     ),
                     verify=certificates.authorities(settings, where, os.environ) or True,
+                    cert=certificates.client_certificate(settings, where),
                     proxies={} if where.is_loopback else get_environ_proxies(request.url),
                 )
             )

@@ -225,11 +225,12 @@ class Core:
                 return credential.registry_token
         realm = bearer.parameters.get("realm", "")
         where = realms.check(realm, call.registry)
-        if credential and not realms.trusted(where, call.registry, self.settings.realms):
+        allowed = self.settings.realms.get(call.name, frozenset())
+        if credential and not realms.trusted(where, call.registry, allowed):
             raise Denied(
                 f"{call.what}: the registry sends its users to {where}, which is not known "
                 "to belong to it; credentials were not sent"
-            )
+            ).with_hint(f"if you know that it does: bpfpack login {call.name} --realm {where.host}")
         scopes = tokens.with_challenged(call.scopes, bearer.parameters.get("scope", ""))
         request = tokens.token_request(realm, bearer.parameters.get("service"), scopes, credential)
         asked = Call(
