@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 @dataclass(kw_only=True)
 class Proxy:
-    """A running proxy; ``asked`` are method and target of the requests, ``passed`` all bytes of the clients.
+    """A running proxy.
 
-    With ``password`` it lets in whoever says ``user`` and that.
+    ``asked`` are method and target of the requests, ``passed`` all bytes of the clients.  With ``password`` it lets in whoever says ``user`` and that.
     """
 
     host: str
