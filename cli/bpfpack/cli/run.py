@@ -96,17 +96,20 @@ def _plan(
     """Return the plan, and the process that it is about, which ``held`` lets go of."""
     from bpfpack.runner.kernel import LiveKernel
     from bpfpack.runner.package_options import (
+        Given,
         encode_values,
         package_options,
         parse_package_options,
+        target_options,
     )
     from bpfpack.runner.plan import plan
 
-    options = package_options(spec, config)
+    options, targets = package_options(spec, config), target_options(config)
     try:
-        values = parse_package_options(options, request.arguments) or {}
+        given = parse_package_options(options, request.arguments, targets) or Given()
     except UsageError as e:
         its = {s for o in options for s in (o.long, f"-{o.param.short}")}
+        its |= {o.long for o in targets}
         words = {word.partition("=")[0] for word in request.arguments}
         if any(is_ours(word) for word in words - its):
             raise e.with_hint("bpfpack's own options go before the reference") from e.__cause__
@@ -115,7 +118,7 @@ def _plan(
     if request.flag("command") or request.flag("pid"):
         from bpfpack.cli.targeting import find_target
 
-        target = held.enter_context(find_target(config.name, request, options, values))
+        target = held.enter_context(find_target(config.name, request, options, given.values))
     kernel, asked = LiveKernel(), None
     if request.flag("buffer_size") or request.flag("map_size"):
         from bpfpack.cli.sizing import sizes_of
@@ -125,10 +128,11 @@ def _plan(
         spec,
         config,
         kernel,
-        values=encode_values(options, values, spec.byte_order),
+        values=encode_values(options, given.values, spec.byte_order),
         map_sizes=asked.maps if asked else None,
         perf_pages=asked.pages if asked else None,
         attach=request.values("attach"),
+        targets=given.targets,
     ), target
 
 

@@ -3,9 +3,11 @@
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from bpfpack.runner.package_options import PackageOption
+from bpfpack.runner.package_options import PackageOption, TargetOption, target_options
 from bpfpack.spec.config import Config
 from bpfpack.spec.safetext import printable
+from bpfpack.spec.sections import parse_section
+from bpfpack.spec.targets import shape
 
 _WIDTH = 80
 _LEFT = 30
@@ -18,11 +20,36 @@ def help_text(config: Config, options: Sequence[PackageOption], reference: str =
     lines = [f"{printable(config.name)}{version}", *_description(config.description), ""]
     lines.append(f"Usage: bpfpack run [bpfpack's options] {printable(reference)} [OPTIONS]")
     lines += ["", "Options:"]
-    rows = [(_left(o), _right(o)) for o in options] + [("-h, --help", "show this help")]
+    rows = [(_left(o), _right(o)) for o in options]
+    rows += [(f"    {o.long} TARGET", _target(o)) for o in target_options(config)]
+    rows.append(("-h, --help", "show this help"))
+    lines += _table(rows)
+    if chosen := list(_chosen(config)):
+        lines += ["", "Targets, told before the reference with --attach:", *_table(chosen)]
+    return "\n".join(lines)
+
+
+def _table(rows: list[tuple[str, str]]) -> Iterator[str]:
     left = min(max(len(spelled) for spelled, _ in rows), _LEFT)
     for spelled, said in rows:
-        lines.extend(_row(spelled, said, left))
-    return "\n".join(lines)
+        yield from _row(spelled, said, left)
+
+
+def _target(option: TargetOption) -> str:
+    default = f" (default: {printable(', '.join(option.default), 256)})" if option.default else ""
+    programs = printable(", ".join(option.programs), 256)
+    return f"attach {programs} to {option.takes}; repeatable{default}"
+
+
+def _chosen(config: Config) -> Iterator[tuple[str, str]]:
+    """Programs whose target no option of the package tells, and how it is told."""
+    for program in config.programs:
+        kind = parse_section(program.section)
+        form = shape(kind)
+        if form and program.option is None:
+            said = program.attach or ((kind.target,) if kind.target else ())
+            default = f"(default: {printable(', '.join(said), 256)})" if said else "needed"
+            yield f"{printable(program.name)}={form}", default
 
 
 def _description(text: str | None) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from bpfpack.spec.agreement import option_type
 from bpfpack.spec.btf import Array, Btf, Enum, Enum64, Float, Int
-from bpfpack.spec.config import Config, Param, Value
+from bpfpack.spec.config import Config, Param, Program, Value
 from bpfpack.spec.elf import ByteOrder
 from bpfpack.spec.errors import ConfigMismatch, SpecError, UsageError
 from bpfpack.spec.layout import resolve
@@ -107,6 +107,55 @@ class PackageOption:
         return f"an integer from {low} to {high}"
 
 
+@valuetype
+class TargetOption:
+    """An option of a package that says where some of its programs are attached."""
+
+    option: str
+    programs: tuple[str, ...]
+    takes: str
+    default: tuple[str, ...] = ()
+
+    @property
+    def long(self) -> str:
+        """How it is typed."""
+        return f"--{self.option}"
+
+
+@valuetype
+class Given:
+    """What the arguments set: globals by their C names, targets by option."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    targets: dict[str, list[str]] = field(default_factory=dict)
+
+
+def target_options(config: Config) -> tuple[TargetOption, ...]:
+    """Return the options that name targets, in the order of the programs.
+
+    Raises SpecError for a section that nobody knows, which `check_config` finds as well.
+    """
+    named: dict[str, list[Program]] = {}
+    for program in config.programs:
+        if program.option is not None:
+            named.setdefault(program.option, []).append(program)
+    return tuple(_target_option(option, programs) for option, programs in named.items())
+
+
+def _target_option(option: str, programs: list[Program]) -> TargetOption:
+    from bpfpack.spec.sections import parse_section
+    from bpfpack.spec.targets import shape  # few packages have such an option
+
+    kinds = {p.name: parse_section(p.section) for p in programs}
+    defaults = [p.attach or (kinds[p.name].target,) for p in programs]
+    return TargetOption(
+        option=option,
+        programs=tuple(p.name for p in programs),
+        takes=" or ".join(dict.fromkeys(shape(kind) for kind in kinds.values())),
+        default=tuple(dict.fromkeys(text for texts in defaults for text in texts if text)),
+    )
+
+
 def package_options(spec: ObjectSpec, config: Config) -> tuple[PackageOption, ...]:
     """Join the config's params with the object's globals.
 
@@ -127,23 +176,26 @@ def package_options(spec: ObjectSpec, config: Config) -> tuple[PackageOption, ..
 
 
 def parse_package_options(
-    options: Sequence[PackageOption], argv: Sequence[str]
-) -> dict[str, Value] | None:
-    """Return what ``argv`` sets, by the names of the globals; None when it asks for help.
+    options: Sequence[PackageOption],
+    argv: Sequence[str],
+    targets: Sequence[TargetOption] = (),
+) -> Given | None:
+    """Return what ``argv`` sets; None when it asks for help.
 
     ``--opt VALUE``, ``--opt=VALUE``, ``-o VALUE``, ``-oVALUE``; a bool is ``--x`` or ``--no-x``.
-    The last of several wins.  Raises UsageError.
+    The last of several wins, but that a target is one more.  Raises UsageError.
     """
-    return _Parser(options).parse(argv)
+    return _Parser(options, targets).parse(argv)
 
 
 @valuetype(frozen=False, kw_only=False)
 class _Parser:
     options: Sequence[PackageOption]
-    found: dict[str, Value] = field(default_factory=dict)
+    targets: Sequence[TargetOption]
+    given: Given = field(default_factory=Given)
     rest: list[str] = field(default_factory=list)
 
-    def parse(self, argv: Sequence[str]) -> dict[str, Value] | None:
+    def parse(self, argv: Sequence[str]) -> Given | None:
         self.rest = list(argv)
         while self.rest:
             word = self.rest.pop(0)
@@ -160,10 +212,15 @@ class _Parser:
                 break
         if self.rest:
             raise UsageError(f"the package takes options only, not {self.rest[0][:40]!r}")
-        return self.found
+        return self.given
 
     def _long(self, word: str) -> None:
         name, equals, text = word[2:].partition("=")
+        for target in self.targets:
+            if target.option == name:
+                said = text if equals else self._next(word, target.takes)
+                self.given.targets.setdefault(name, []).append(said)
+                return
         for option in self.options:
             if option.param.option == name:
                 self._take(option, word, text if equals else None)
@@ -172,7 +229,7 @@ class _Parser:
             if option.type.kind == "bool" and f"no-{option.param.option}" == name:
                 if equals:
                     raise UsageError(f"--{name} takes no value")
-                self.found[option.param.variable] = False
+                self.given.values[option.param.variable] = False
                 return
         raise self._unknown(f"--{name}")
 
@@ -184,23 +241,27 @@ class _Parser:
             if option is None:
                 raise self._unknown(f"-{letter}")
             if option.type.kind == "bool":
-                self.found[option.param.variable] = True
+                self.given.values[option.param.variable] = True
                 continue
             self._take(option, f"-{letter}", letters.removeprefix("=") if letters else None)
             return
 
     def _take(self, option: PackageOption, word: str, text: str | None) -> None:
         if text is None and option.type.kind == "bool":
-            self.found[option.param.variable] = True
+            self.given.values[option.param.variable] = True
             return
         if text is None:
-            if not self.rest:
-                raise UsageError(f"{word} needs a value: {option.takes}")
-            text = self.rest.pop(0)
-        self.found[option.param.variable] = parse_value(option, text)
+            text = self._next(word, option.takes)
+        self.given.values[option.param.variable] = parse_value(option, text)
+
+    def _next(self, word: str, takes: str) -> str:
+        if not self.rest:
+            raise UsageError(f"{word} needs a value: {takes}")
+        return self.rest.pop(0)
 
     def _unknown(self, word: str) -> UsageError:
         known = [spelling for o in self.options for spelling in _spellings(o)]
+        known += [target.long for target in self.targets]
         from difflib import get_close_matches
 
         near = get_close_matches(word[:80], known, n=1)

@@ -11,8 +11,9 @@ from bpfpack.runner.package_options import (
     encode_values,
     package_options,
     parse_package_options,
+    target_options,
 )
-from bpfpack.spec.config import Config, Param, Value
+from bpfpack.spec.config import Config, Param, Program, Value
 from bpfpack.spec.errors import ConfigMismatch, UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 from tests.kit.objects import compiled
@@ -45,8 +46,8 @@ def _options(spec: ObjectSpec, **said: Mapping[str, Any]) -> tuple[PackageOption
 
 def _parsed(spec: ObjectSpec, *argv: str, **said: Mapping[str, Any]) -> dict[str, Value]:
     found = parse_package_options(_options(spec, **said), argv)
-    assert found is not None
-    return found
+    assert found is not None and not found.targets
+    return found.values
 
 
 def _refused(spec: ObjectSpec, *argv: str, **said: Mapping[str, Any]) -> tuple[str, str | None]:
@@ -276,3 +277,47 @@ def test_help_of_a_hostile_package_cannot_drive_a_terminal(spec: ObjectSpec) -> 
     config = Config(name="demo", version=evil, description=f"{evil}\r{evil}\u2028{evil}")
     text = help_text(config, _options(spec, **said), evil)
     assert text.replace("\n", "").isprintable()
+
+
+TARGETS = Config(
+    name="tool",
+    programs=(
+        Program(name="seen", section="xdp", option="iface"),
+        Program(name="sent", section="tcx/egress", option="iface"),
+        Program(name="line", section="uretprobe//bin/bash:readline", option="path"),
+        Program(name="tick", section="perf_event", attach=("cpu-clock:99hz",)),
+        Program(name="call", section="tp/syscalls/sys_enter_openat"),
+        Program(name="skb", section="cgroup_skb/egress"),
+    ),
+)
+
+
+def test_options_that_name_targets(spec: ObjectSpec) -> None:
+    iface, path = options = target_options(TARGETS)
+    assert (iface.programs, iface.default) == (("seen", "sent"), ())
+    assert path.default == ("/bin/bash:readline",)
+    argv = ["--iface", "eth0", "--u32", "7", "--iface=lo:generic", "--path", "/opt/bash"]
+    found = parse_package_options(_options(spec), argv, options)
+    assert found is not None and found.values == {"u32": 7}
+    assert found.targets == {"iface": ["eth0", "lo:generic"], "path": ["/opt/bash"]}
+    with pytest.raises(UsageError, match="--iface needs a value: INTERFACE"):
+        parse_package_options((), ["--iface"], options)
+    with pytest.raises(UsageError, match="no option '--ifac'") as caught:
+        parse_package_options((), ["--ifac", "lo"], options)
+    assert caught.value.hint == "did you mean --iface?"
+
+
+def test_help_tells_of_targets() -> None:
+    assert help_text(TARGETS, ()).splitlines()[4:] == [
+        "Options:",
+        "      --iface TARGET  attach seen, sent to INTERFACE[:native|:generic] or",
+        "                      INTERFACE; repeatable",
+        "      --path TARGET   attach line to FILE:FUNCTION[+OFFSET][,pid=PID];",
+        "                      repeatable (default: /bin/bash:readline)",
+        "  -h, --help          show this help",
+        "",
+        "Targets, told before the reference with --attach:",
+        "  tick=EVENT[:PERIOD|:FREQUENCYhz]",
+        "                                  (default: cpu-clock:99hz)",
+        "  skb=CGROUP                      needed",
+    ]
