@@ -1,0 +1,179 @@
+"""Cases 8, 9, 10, 20 and 23: who learns a password or a token, and who does not."""
+
+import io
+from pathlib import Path
+
+import pytest
+
+from bpfpack.registry.client.login import login
+from bpfpack.registry.client.remote import RemoteRepository
+from bpfpack.registry.client.settings import Settings
+from bpfpack.spec import mediatypes
+from bpfpack.spec.errors import (
+    Denied,
+    TransportError,
+)
+from bpfpack.spec.manifest import build_index
+from tests.kit.hostile import (
+    Listener,
+    Reply,
+    Seen,
+    json_reply,
+    listener,
+    manifest_reply,
+)
+from tests.kit.lying import (
+    BASIC,
+    BLOB,
+    EMPTY,
+    MANIFEST,
+    QUICK,
+    USER,
+    WANT,
+    blob_path,
+    fetched,
+)
+
+
+def test_case_08_redirect_of_a_blob_takes_no_credentials_along(
+    registry: Listener, other: Listener, repository: RemoteRepository
+) -> None:
+    there = f"{other.url}/blob?X-Sig=a%2Fb&a=&a=1"
+    moved = Reply(status=307, headers={"Location": there})
+    registry.on("GET", blob_path(), lambda s: moved if s.authorization else BASIC)
+    other.on("GET", "/blob", Reply(body=BLOB))
+    assert fetched(repository) == BLOB
+    assert registry.seen[-1].authorization is not None
+    (seen,) = other.seen
+    assert seen.authorization is None
+    assert seen.target == "/blob?X-Sig=a%2Fb&a=&a=1"
+
+
+def test_case_08_another_port_is_another_host(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    with listener() as neighbour:
+        moved = Reply(status=307, headers={"Location": f"{neighbour.url}/blob"})
+        registry.on("GET", blob_path(), lambda s: moved if s.authorization else BASIC)
+        neighbour.on("GET", "/blob", BASIC)
+        with pytest.raises(Denied):
+            fetched(repository)
+        assert [s.authorization for s in neighbour.seen] == [None]
+
+
+def test_case_08_upload_location_at_another_host_takes_no_credentials_along(
+    registry: Listener, other: Listener, repository: RemoteRepository
+) -> None:
+    opened = Reply(status=202, headers={"Location": f"{other.url}/upload?s=1"})
+    registry.on("POST", "/v2/x/blobs/uploads/", lambda s: opened if s.authorization else BASIC)
+    other.on("PUT", "/upload", Reply(status=201))
+    repository.push(WANT, io.BytesIO(BLOB))
+    (seen,) = other.requests("PUT")
+    assert (seen.authorization, seen.size) == (None, WANT.size)
+
+
+@pytest.mark.parametrize("listing", ["tags", "referrers"])
+def test_case_08_next_page_at_another_host_is_not_asked_for(
+    registry: Listener, other: Listener, repository: RemoteRepository, listing: str
+) -> None:
+    link = f'<{other.url}/page>; rel="next"'
+    registry.on("GET", "/v2/x/tags/list", json_reply({"tags": ["1"]}, Link=link))
+    registry.on(
+        "GET",
+        f"/v2/x/referrers/{WANT.digest}",
+        manifest_reply(build_index((EMPTY,)).raw, mediatypes.INDEX, Link=link),
+    )
+    with pytest.raises(TransportError, match="another host"):
+        repository.tags() if listing == "tags" else repository.referrers(WANT.digest)
+    assert not other.seen
+
+
+def test_case_08_netrc_and_cookies_are_not_used(
+    registry: Listener,
+    repository: RemoteRepository,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("default login netrc password netrc\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("NETRC", str(netrc))
+    registry.on(
+        "GET", "/v2/x/tags/list", json_reply({"tags": []}, Set_Cookie="session=stolen; Path=/")
+    )
+    repository.tags()
+    repository.tags()
+    assert all(s.authorization is None and "cookie" not in s.headers for s in registry.seen)
+
+
+def test_case_08_an_upload_location_with_a_password_in_it_is_refused(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    where = registry.url.replace("//", "//u:p@")
+    registry.on("POST", "/v2/x/blobs/uploads/", Reply(status=202, headers={"Location": where}))
+    with pytest.raises(TransportError, match="user information"):
+        repository.push(WANT, io.BytesIO(BLOB))
+
+
+def test_case_09_realm_at_another_host_gets_nothing(
+    registry: Listener, other: Listener, repository: RemoteRepository
+) -> None:
+    challenge = {"WWW-Authenticate": f'Bearer realm="{other.url}/token",service="r"'}
+    registry.on("GET", "/v2/x/manifests/1", Reply(status=401, headers=challenge))
+    other.on("GET", "/token", json_reply({"token": "t"}))
+    with pytest.raises(Denied, match="credentials were not sent"):
+        repository.resolve("1")
+    assert not other.seen
+
+
+def test_case_10_token_is_used_again_and_renewed_when_it_is_refused(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    valid = {"Bearer t1"}
+    challenge = f'Bearer realm="{registry.url}/token",service="r"'
+
+    def serve(seen: Seen) -> Reply:
+        if seen.authorization in valid:
+            return manifest_reply(MANIFEST.raw, MANIFEST.media_type)
+        return Reply(status=401, headers={"WWW-Authenticate": challenge}, body=b"no")
+
+    registry.on("GET", "/v2/x/manifests/1", serve)
+    registry.on("GET", "/token", [json_reply({"token": f"t{n}"}) for n in (1, 2, 3)])
+    repository.resolve("1")
+    repository.resolve("1")
+    assert len(registry.requests(part="/token")) == 1
+    valid.clear()
+    valid.add("Bearer t2")
+    repository.resolve("1")
+    assert len(registry.requests(part="/token")) == 2
+
+
+def test_case_23_requests_do_not_share_what_they_send(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    honest = manifest_reply(MANIFEST.raw, MANIFEST.media_type)
+    registry.on("GET", "/v2/x/manifests/1", lambda s: honest if s.authorization else BASIC)
+    registry.on("GET", "/elsewhere", Reply(body=b"x"))
+    repository.resolve("1")
+    registry.on("GET", blob_path(), Reply(status=307, headers={"Location": "http://127.0.0.2:1/"}))
+    with pytest.raises(TransportError):
+        fetched(repository)
+    assert registry.seen[-1].authorization is not None
+    assert "accept" not in registry.seen[-1].headers
+
+
+def test_case_20_login_refuses_to_send_a_password_unencrypted(tmp_path: Path) -> None:
+    environ = {"HOME": str(tmp_path)}
+    with pytest.raises(Denied, match="plain http"):
+        login("registry.example:5000", USER, Settings(plain_http=True), environ)
+    assert not any(tmp_path.iterdir())
+
+
+def test_case_20_login_with_a_wrong_password_keeps_nothing(
+    registry: Listener, tmp_path: Path
+) -> None:
+    registry.on("GET", "/v2/", BASIC)
+    with pytest.raises(Denied):
+        login(registry.host, USER, QUICK, {"HOME": str(tmp_path)})
+    assert not any(tmp_path.iterdir())
