@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.words import Words, as_held
-from bpfpack.spec.agreement import enumerators, initial_value, is_volatile, option_type
+from bpfpack.spec.agreement import check_role, enumerators, initial_value, is_volatile, option_type
 from bpfpack.spec.btf import Int
 from bpfpack.spec.config import TARGET_PID, Param, Value
 from bpfpack.spec.errors import SpecError
@@ -107,7 +107,9 @@ def _param(spec: ObjectSpec, variable: Variable, words: Words, *, inferred: bool
     default = _default(spec, variable)
     if default is not None:
         data["default"] = default
-    return Param.from_dict(data)
+    param = Param.from_dict(data)
+    check_role(btf, param, variable)
+    return param
 
 
 def _default(spec: ObjectSpec, variable: Variable) -> Value | None:

@@ -152,10 +152,11 @@ class _Reader:
         tag = f"{PREFIX}{kind}={said[kind]}"
         map_name = said.pop(kind)
         numbers, carried = self._parameters(function)
+        when = numbers.pop("when", None)
         said = {"map": map_name, **said, **numbers}
         name = said.pop("name", map_name)
         if kind == "events":
-            said["types"] = self._types(carried, numbers.pop("when", None), tag)
+            said["types"] = self._types(carried, when, tag)
         elif kind == "histogram":
             said["histogram"] = "linear" if "step" in said else "log2"
         else:

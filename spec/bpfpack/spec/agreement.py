@@ -127,6 +127,14 @@ def key_value_layouts(
     )
 
 
+def check_role(btf: Btf, param: Param, variable: Variable) -> None:
+    """Raise SpecError when a param cannot hold what its role asks for."""
+    _, kind = resolve(btf, variable.type_id)
+    is_number = isinstance(kind, Int) and not kind.bool and kind.size >= 4
+    if param.role == TARGET_PID and not is_number:
+        raise SpecError(f"{param.type} cannot hold the number of a process", path=("role",))
+
+
 def is_volatile(btf: Btf, type_id: int) -> bool:
     """Say whether a variable, or the elements of an array, are ``volatile``."""
     element, _ = array_of(btf, type_id)
@@ -211,15 +219,9 @@ def _check_param(spec: ObjectSpec, param: Param, variables: Mapping[str, Variabl
     variable = _known(variables, param.variable)
     btf = spec.types("an option")
     _same("type", param.type, option_type(btf, variable.type_id))
-    if param.role == TARGET_PID and not _holds_a_pid(btf, variable.type_id):
-        raise SpecError(f"{param.type} cannot hold the number of a process", path=("role",))
+    check_role(btf, param, variable)
     if param.default is not None:
         _same("default", param.default, initial_value(spec, variable))
-
-
-def _holds_a_pid(btf: Btf, type_id: int) -> bool:
-    _, kind = resolve(btf, type_id)
-    return isinstance(kind, Int) and not kind.bool and kind.size >= 4
 
 
 def _check_output(

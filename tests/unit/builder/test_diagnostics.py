@@ -123,6 +123,23 @@ def fails(directory: Path, body: str, toml: str | None = None) -> BuildError:
             "not at one place in all types in 'outputs.events.discriminator'",
         ),
         (
+            EVENT + "BPFPACK_OUTPUT(events, by(pid), type(struct event, 1), "
+            "type(struct event, 2));\n" + PROGRAM,
+            "BPFPACK_OUTPUT",
+            "two values for event",
+        ),
+        (
+            "const volatile char a[8] BPFPACK_PARAM(role(target-pid));\n" + PROGRAM,
+            "char a",
+            "char[8] cannot hold the number of a process in 'params.a.role'",
+        ),
+        (
+            "const volatile int a BPFPACK_PARAM(role(target-pid));\n"
+            "const volatile int b BPFPACK_PARAM(role(target-pid));\n" + PROGRAM,
+            "int b",
+            "'a' has the role 'target-pid' too in 'params.b'",
+        ),
+        (
             EVENT + OUTPUT + 'SEC("raw_tp/sys_enter") BPFPACK_PROGRAM(optional, alternative(g))\n'
             "int probe(void *ctx) { return 0; }\n",
             "int probe",

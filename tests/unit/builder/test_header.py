@@ -199,6 +199,49 @@ def test_every_word_arrives(clang: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("clang", CLANGS)
+def test_several_types_in_one_statement(clang: str, tmp_path: Path) -> None:
+    tool(clang)
+    apart = (
+        "BPFPACK_OUTPUT(events, struct opened, when(kind, OPENED));\n"
+        "BPFPACK_OUTPUT(events, struct closed, when(kind, CLOSED));\n"
+    )
+    assert apart in EVERYTHING
+    together = (
+        "BPFPACK_OUTPUT(events, by(kind), type(struct opened, OPENED),\n"
+        "	       type(struct closed, CLOSED));\n"
+    )
+    result = built(tmp_path, EVERYTHING.replace(apart, together), clang=clang)
+    assert by_name(result.config) == by_name(CONFIG)
+
+
+@pytest.mark.parametrize("count", [1, 2, 15])
+def test_as_many_types_as_there_are_words(count: int, tmp_path: Path) -> None:
+    structs = "".join(f"struct t{i} {{ int kind; int of_{i}; }};\n" for i in range(count))
+    types = ", ".join(f"type(struct t{i}, {i})" for i in range(count))
+    body = structs + RING + f"BPFPACK_OUTPUT(events, by(kind), {types}, name(all));\n" + PROGRAM
+    (output,) = built(tmp_path, body).config.outputs
+    assert (output.name, output.map, output.discriminator) == ("all", "events", "kind")
+    assert output.types == tuple(EventType(type=f"t{i}", when=i) for i in range(count))
+
+
+@pytest.mark.parametrize(
+    ("names", "role_of"),
+    [
+        (("targ_pid", "targ_tgid"), "targ_tgid"),
+        (("pid", "target_pid"), "target_pid"),
+        (("pid", "parent"), None),
+        (("targ_pid BPFPACK_PARAM(hidden)", "pid BPFPACK_PARAM(role(target-pid))"), "pid"),
+    ],
+)
+def test_one_option_selects_the_process(
+    names: tuple[str, ...], role_of: str | None, tmp_path: Path
+) -> None:
+    body = "".join(f"const volatile int {name};\n" for name in names) + PROGRAM
+    params = built(tmp_path, body).config.params
+    assert [p.variable for p in params if p.role] == ([role_of] if role_of else [])
+
+
+@pytest.mark.parametrize("clang", CLANGS)
 def test_a_program_with_one_macro_gets_options_and_columns(clang: str, tmp_path: Path) -> None:
     tool(clang)
     body = (

@@ -8,8 +8,11 @@
  * Text goes in quotes; names, units and formats may stand bare.
  *
  *   BPFPACK_OUTPUT(map, type, ...)      a ring or perf buffer that carries `type`;
- *       when(member, VALUE)             one of several types: the one whose member is VALUE
  *       name(n)                         call the output something else than the map
+ *   BPFPACK_OUTPUT(map, by(member), type(struct a, A), type(struct b, B), ...)
+ *       several types: of one whose member is A the first, where it is B the second.  In
+ *       pieces, each its own statement: BPFPACK_OUTPUT(map, struct a, when(member, A)).
+ *       Without a member, each BPFPACK_OUTPUT(map, type), their sizes must differ.
  *   BPFPACK_HISTOGRAM(map, ...)         each key of the map has an array of slots;
  *       log2 | linear(STEP)             the scale, log2 unless told
  *       unit(us)  slots(member)  interval(MS)  name(n)
@@ -35,7 +38,9 @@
  * The words of an output sit on a static function __bpfpack_type_MAP_N that nothing
  * calls: its first parameter keeps the event's type in BTF, and each number is the
  * length of an array in a later parameter (__bpfpack_when, _step, _interval), where the
- * compiler itself has worked out enumerators, macros and sizeof.
+ * compiler itself has worked out enumerators, macros and sizeof.  Several types are pairs
+ * of members, __bpfpack_of_N and __bpfpack_when_N, of a union __bpfpack_types_N: no function
+ * of this target has more than five parameters.
  *
  * Losses are exact where these are used instead of the plain helpers, with a map that an
  * OUTPUT, HISTOGRAM or TABLE above names:
@@ -60,7 +65,7 @@
 #define __bpfpack_glue2(a, b) a##b
 #define __bpfpack_glue(a, b) __bpfpack_glue2(a, b)
 
-/* __bpfpack_each(M, a, b) is M##a M##b, for up to ten words. */
+/* __bpfpack_each(M, a, b) is M##a M##b, for up to sixteen words. */
 #define __bpfpack_e0(m, ...)
 #define __bpfpack_e1(m, a, ...) m##a
 #define __bpfpack_e2(m, a, ...) m##a __bpfpack_e1(m, __VA_ARGS__)
@@ -72,13 +77,21 @@
 #define __bpfpack_e8(m, a, ...) m##a __bpfpack_e7(m, __VA_ARGS__)
 #define __bpfpack_e9(m, a, ...) m##a __bpfpack_e8(m, __VA_ARGS__)
 #define __bpfpack_e10(m, a, ...) m##a __bpfpack_e9(m, __VA_ARGS__)
-#define __bpfpack_nth(_0, _1, _2, _3, _4, _5, _6, _7, _8, _9, _10, n, ...) n
-#define __bpfpack_many(...) \
-	__bpfpack_nth(_, ##__VA_ARGS__, e10, e9, e8, e7, e6, e5, e4, e3, e2, e1, e0)
+#define __bpfpack_e11(m, a, ...) m##a __bpfpack_e10(m, __VA_ARGS__)
+#define __bpfpack_e12(m, a, ...) m##a __bpfpack_e11(m, __VA_ARGS__)
+#define __bpfpack_e13(m, a, ...) m##a __bpfpack_e12(m, __VA_ARGS__)
+#define __bpfpack_e14(m, a, ...) m##a __bpfpack_e13(m, __VA_ARGS__)
+#define __bpfpack_e15(m, a, ...) m##a __bpfpack_e14(m, __VA_ARGS__)
+#define __bpfpack_e16(m, a, ...) m##a __bpfpack_e15(m, __VA_ARGS__)
+#define __bpfpack_nth(_0, _1, _2, _3, _4, _5, _6, _7, _8, _9, _10, _11, _12, _13, _14, _15, _16, n, ...) n
+#define __bpfpack_many(...)                                                                      \
+	__bpfpack_nth(_, ##__VA_ARGS__, e16, e15, e14, e13, e12, e11, e10, e9, e8, e7, e6, e5, e4, \
+		      e3, e2, e1, e0)
 #define __bpfpack_each(m, ...) \
 	__bpfpack_glue(__bpfpack_, __bpfpack_many(__VA_ARGS__))(m, ##__VA_ARGS__)
 
 /* Words of an output: what goes into tags ... */
+#define __bpfpack_ot_type(t, value)
 #define __bpfpack_ot_when(member, value) BPFPACK_TAG("by=" #member)
 #define __bpfpack_ot_log2
 #define __bpfpack_ot_linear(step)
@@ -90,6 +103,7 @@
 /* ... and what goes into parameters. */
 #define __bpfpack_op_number(word, n) \
 	, __attribute__((unused)) const char(*__bpfpack_##word)[(unsigned int)(n)]
+#define __bpfpack_op_type(t, n)
 #define __bpfpack_op_when(member, n) __bpfpack_op_number(when, n)
 #define __bpfpack_op_log2
 #define __bpfpack_op_linear(n) __bpfpack_op_number(step, n)
@@ -98,6 +112,11 @@
 #define __bpfpack_op_slots(member)
 #define __bpfpack_op_sort(member)
 #define __bpfpack_op_name(n)
+/* The members of the union of types. */
+#define __bpfpack_om_type(t, n)                          \
+	t __bpfpack_glue(__bpfpack_of_, __COUNTER__);    \
+	const char(*__bpfpack_glue(__bpfpack_when_, __COUNTER__))[(unsigned int)(n)];
+#define __bpfpack_om_name(n)
 
 #define __bpfpack_decl(kind, map, type, ...)                          \
 	__attribute__((used)) BPFPACK_TAG(kind "=" #map)              \
@@ -111,9 +130,24 @@
 	struct __bpfpack_needs_a_semicolon
 #define __bpfpack_lost(map) static __attribute__((unused)) __u64 __bpfpack_lost_##map
 
-#define BPFPACK_OUTPUT(map, type, ...) \
-	__bpfpack_lost(map);           \
-	__bpfpack_decl("events", map, type, ##__VA_ARGS__)
+/* by(member) stands in place of the type. */
+#define __bpfpack_probe_by(member) ~, by
+#define __bpfpack_tag_by(member) BPFPACK_TAG("by=" #member)
+#define __bpfpack_second(a, b, ...) b
+#define __bpfpack_is(...) __bpfpack_second(__VA_ARGS__)
+#define __bpfpack_output_type(map, type, ...) __bpfpack_decl("events", map, type, ##__VA_ARGS__)
+#define __bpfpack_output_by(map, by, ...) \
+	__bpfpack_decl_types(__bpfpack_glue(__bpfpack_types_, __COUNTER__), map, by, ##__VA_ARGS__)
+#define __bpfpack_decl_types(types, map, by, ...)                     \
+	union types {                                                 \
+		__bpfpack_each(__bpfpack_om_, ##__VA_ARGS__)          \
+	};                                                            \
+	__attribute__((used)) __bpfpack_tag_##by                      \
+	__bpfpack_decl("events", map, union types, ##__VA_ARGS__)
+#define BPFPACK_OUTPUT(map, carried, ...)                                                   \
+	__bpfpack_lost(map);                                                                \
+	__bpfpack_glue(__bpfpack_output_, __bpfpack_is(__bpfpack_probe_##carried, type, ~)) \
+	(map, carried, ##__VA_ARGS__)
 #define BPFPACK_HISTOGRAM(map, ...)                                                       \
 	__bpfpack_lost(map);                                                              \
 	static __attribute__((unused)) const __typeof__(*map.value) __bpfpack_zero_##map; \
