@@ -14,7 +14,7 @@ from bpfpack.spec.config import Program
 from bpfpack.spec.errors import KernelError, ProgramRejected, Unsupported
 from bpfpack.spec.sections import ATTACH_TYPES, parse_section
 from bpfpack.spec.value import replace
-from tests.kit.kernelobjects import compile_text, opened, prepared
+from tests.kit.kernelobjects import compile_text, held, opened, prepared
 
 pytestmark = pytest.mark.kernel
 
@@ -206,6 +206,7 @@ def test_an_open_object_is_spent_by_load() -> None:
         found.load()
     found.close()
     (link,) = loaded.attach(made.programs[0])
-    assert link.fd >= 0
+    assert "link" in {kind for kind, _ in held()}
     link.close()
+    assert "link" not in {kind for kind, _ in held()}
     loaded.close()

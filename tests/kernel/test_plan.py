@@ -9,7 +9,7 @@ from bpfpack.runner.kernel import Answer, LiveKernel
 from bpfpack.runner.session import Session
 from bpfpack.spec.config import Program
 from bpfpack.spec.sections import PROG_TYPES
-from tests.kit.kernelobjects import opened, prepared
+from tests.kit.kernelobjects import held, opened, prepared
 
 pytestmark = pytest.mark.kernel
 
@@ -73,4 +73,5 @@ def test_a_plan_made_on_this_kernel_loads_on_it() -> None:
     artifact, made = prepared(source)
     with Session.open(artifact, made, LiveKernel()) as session:
         session.attach()
-        assert session.links[0].fd >= 0
+        assert [link.program for link in session.links] == ["program"]
+        assert "link" in {kind for kind, _ in held()}

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bpfpack.runner.kernel import LiveKernel
+from bpfpack.runner.journal import Journal
+from bpfpack.runner.kernel import Kernel, LiveKernel
 from bpfpack.runner.plan import Plan, plan
 from bpfpack.runner.session import Session
 from bpfpack.spec.config import Config, EventType, Output, Program
@@ -91,12 +92,14 @@ def prepared(
     values: Mapping[str, bytes] | None = None,
     map_sizes: Mapping[str, int] | None = None,
     attach: Sequence[str] = (),
+    kernel: Kernel | None = None,
 ) -> tuple[VerifiedArtifact, Plan]:
-    """Compile, admit and plan on the running kernel."""
+    """Compile, admit and plan on the running kernel, or on one that says it is another."""
     object_ = compile_text(source) if isinstance(source, str) else source
     config = Config(name="test", outputs=outputs, programs=programs)
     spec = ObjectSpec.from_bytes(object_)
-    made = plan(spec, config, LiveKernel(), values=values, map_sizes=map_sizes, attach=attach)
+    found = kernel or LiveKernel()
+    made = plan(spec, config, found, values=values, map_sizes=map_sizes, attach=attach)
     return admitted(object_, config), made
 
 
@@ -108,6 +111,8 @@ def opened(
     values: Mapping[str, bytes] | None = None,
     map_sizes: Mapping[str, int] | None = None,
     attach: Sequence[str] = (),
+    kernel: Kernel | None = None,
+    journal: Journal | None = None,
 ) -> Session:
     """Compile, admit, plan and load; nothing is attached yet."""
     artifact, made = prepared(
@@ -117,8 +122,9 @@ def opened(
         values=values,
         map_sizes=map_sizes,
         attach=attach,
+        kernel=kernel,
     )
-    return Session.open(artifact, made)
+    return Session.open(artifact, made, kernel, journal)
 
 
 def count(session: Session) -> int:

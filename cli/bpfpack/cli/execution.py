@@ -25,6 +25,7 @@ from bpfpack.spec.trust import VerifiedArtifact
 from bpfpack.spec.value import replace, valuetype
 
 if TYPE_CHECKING:
+    from bpfpack.runner.journal import Journal
     from bpfpack.runner.target import Process
     from bpfpack.runner.tracepipe import TracePipe
 
@@ -76,7 +77,7 @@ def execute(
     # No message holds up a signal, or the detaching that follows one.
     host.printer.waits = False
     # Signals are caught before anything is loaded: what ends us later ends us cleanly.
-    with _destination(request) as out, StopSignals() as stop:
+    with _journal(host, plan) as journal, _destination(request) as out, StopSignals() as stop:
         if not chosen.lines:
             refuse_raw_terminal(out, force=request.flag("force"))
         if target is not None:
@@ -84,7 +85,7 @@ def execute(
         with (
             _sink(out, stop, chosen) as sink,
             _trace_pipe(stop, chosen) as pipe,
-            Session.open(verified, plan) as session,
+            Session.open(verified, plan, journal=journal) as session,
         ):
             showing = Showing(
                 spec=spec,
@@ -135,6 +136,17 @@ def _trace_pipe(stop: StopSignals, chosen: Settings) -> "Iterator[TracePipe | No
     with closing(TracePipe()) as pipe:
         stop.at_exit.append(pipe.close)
         yield pipe
+
+
+@contextmanager
+def _journal(host: Host, plan: Plan) -> "Iterator[Journal | None]":
+    if not plan.outlives:
+        yield None
+        return
+    from bpfpack.cli.recovery import journal
+
+    with journal(host) as begun:
+        yield begun
 
 
 def _undo_dead(host: Host) -> None:

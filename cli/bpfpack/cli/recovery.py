@@ -1,10 +1,14 @@
-"""Undoing what runs that were killed have left attached."""
+"""The journals of runs: begun before what outlives its owner, undone when the owner died."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from bpfpack.cli.host import Host
 from bpfpack.cli.units import counted
 from bpfpack.registry.owned import OwnedDir
+from bpfpack.runner.journal import Journal
+from bpfpack.runner.reaper import guarded
 from bpfpack.runner.recovery import recover
 from bpfpack.spec.errors import StoreError
 
@@ -27,3 +31,16 @@ def undo_dead(host: Host) -> None:
         host.printer.warn(problem)
     if found.undone:
         host.printer.info(f"detached {counted(found.undone, 'program')} that killed runs had left")
+
+
+@contextmanager
+def journal(host: Host) -> Iterator[Journal]:
+    """Give a journal that is undone at the end of the block, or of this process.
+
+    Enter it before anything is loaded.  Raises StoreError, KernelError.
+    """
+    with (
+        OwnedDir.open(host.dirs.run / JOURNALS, create=True) as directory,
+        guarded(directory.fd) as begun,
+    ):
+        yield begun

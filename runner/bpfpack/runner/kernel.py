@@ -198,7 +198,7 @@ class LiveKernel:
         """Where a target is on this host; raises UsageError with cause and cure, Unsupported."""
         from bpfpack.runner.attach.resolve import resolve  # most programs need no target
 
-        return resolve(kind, target)
+        return resolve(kind, target, self)
 
     def _events(self) -> dict[str, str]:
         if self._tracefs is None:

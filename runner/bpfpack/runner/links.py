@@ -1,8 +1,11 @@
-"""Attaching programs; a link is owned by its descriptor, so nothing outlives the process."""
+"""Attaching programs: by links, owned by descriptors, so that nothing outlives the process.
+
+What has no link is written into a journal first; a reaper undoes that.
+"""
 
 import errno
 from collections.abc import Iterator
-from typing import NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from bpfpack.runner import capabilities, mounts
 from bpfpack.runner._native.libbpf import captured
@@ -12,13 +15,12 @@ from bpfpack.runner.plan import PlannedProgram, needed
 from bpfpack.runner.support import NAMED, unknown_tracepoint
 from bpfpack.spec.errors import KernelError, Unsupported
 
+if TYPE_CHECKING:
+    from bpfpack.runner.journal import Journal
+
 
 class Attached(Protocol):
     """What holds a program where it is attached."""
-
-    @property
-    def fd(self) -> int:
-        """The link's descriptor; raises ValueError once it is closed."""
 
     def close(self) -> None:
         """Detach; a second call does nothing."""
@@ -30,20 +32,18 @@ class Link:
     def __init__(self, program: str, held: Attached) -> None:
         self.program, self._held = program, held
 
-    @property
-    def fd(self) -> int:
-        """The link's descriptor; raises ValueError once it is closed."""
-        return self._held.fd
-
     def close(self) -> None:
         """Detach; a second call does nothing."""
         self._held.close()
 
 
-def attach(program: NativeProgram, planned: PlannedProgram, kernel: Kernel) -> list[Link]:
+def attach(
+    program: NativeProgram, planned: PlannedProgram, kernel: Kernel, journal: "Journal | None"
+) -> list[Link]:
     """Attach a loaded program everywhere as planned, or nowhere.
 
-    Raises KernelError, explained, UsageError for a target that has gone meanwhile.
+    ``journal`` is there where the plan `outlives`.  Raises KernelError, explained, StoreError,
+    UsageError for a target that has gone meanwhile.
     """
     if planned.kind.type == "tracepoint":
         # libbpf remembers where tracefs was when it first looked.
@@ -51,7 +51,7 @@ def attach(program: NativeProgram, planned: PlannedProgram, kernel: Kernel) -> l
     made: list[Link] = []
     with captured() as messages:
         try:
-            for held in _attach(program, planned):
+            for held in _attach(program, planned, journal):
                 made.append(Link(planned.name, held))
         except BaseException as e:
             for link in made:
@@ -63,7 +63,9 @@ def attach(program: NativeProgram, planned: PlannedProgram, kernel: Kernel) -> l
     return made
 
 
-def _attach(program: NativeProgram, planned: PlannedProgram) -> Iterator[Attached]:
+def _attach(
+    program: NativeProgram, planned: PlannedProgram, journal: "Journal | None"
+) -> Iterator[Attached]:
     target = planned.kind.target or ""
     match planned.kind.type:
         case "tracepoint":
@@ -76,8 +78,9 @@ def _attach(program: NativeProgram, planned: PlannedProgram) -> Iterator[Attache
         case other:
             from bpfpack.runner.attach.families import attach_to
 
+            returning = other == "uretprobe"
             for attachment in planned.attachments:
-                yield from attach_to(program, attachment, returning=other == "uretprobe")
+                yield from attach_to(program, attachment, returning=returning, journal=journal)
 
 
 def _explain(error: KernelError, planned: PlannedProgram, kernel: Kernel) -> NoReturn:

@@ -12,7 +12,7 @@ version it is, decides nothing.
 
 import errno
 import re
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from bpfpack.runner import capabilities
 from bpfpack.runner._native.libbpf import captured, describe, lib
@@ -31,6 +31,9 @@ from bpfpack.spec.errors import (
     Unsupported,
 )
 from bpfpack.spec.trust import VerifiedArtifact
+
+if TYPE_CHECKING:
+    from bpfpack.runner.journal import Journal
 
 #: BTF, and what libbpf holds at once while it probes for features.
 _SPARE_DESCRIPTORS: Final = 4
@@ -146,10 +149,10 @@ class OpenObject(_Object):
 class LoadedObject(_Object):
     """In the kernel; only `OpenObject.load` makes one."""
 
-    def attach(self, planned: PlannedProgram) -> list[Link]:
+    def attach(self, planned: PlannedProgram, journal: "Journal | None" = None) -> list[Link]:
         """Attach one of the plan's programs to its targets; raises KernelError, explained."""
         program = next(p for p in self._native.programs() if p.name == planned.name)
-        return attach(program, planned, self._kernel)
+        return attach(program, planned, self._kernel, journal)
 
     def map(self, name: str) -> Map:
         """A map by its name; raises KernelError."""

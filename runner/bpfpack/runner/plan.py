@@ -90,6 +90,16 @@ class Plan:
         """The programs that are loaded and attached."""
         return tuple(p for p in self.programs if p.skipped is None)
 
+    @property
+    def outlives(self) -> bool:
+        """Whether something would stay attached after the end of its owner: it takes a journal."""
+        attachments = [a for p in self.loaded for a in p.attachments]
+        if not attachments:
+            return False
+        from bpfpack.runner.attach.attachments import TcAttachment
+
+        return any(isinstance(a, TcAttachment) and not a.link for a in attachments)
+
     def to_dict(self) -> dict[str, Any]:
         """The plan as JSON, for `run --dry-run -o json`."""
         return {

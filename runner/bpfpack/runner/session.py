@@ -1,5 +1,7 @@
 """One package in the kernel, from open to clean."""
 
+from typing import TYPE_CHECKING
+
 from bpfpack.runner import capabilities
 from bpfpack.runner.buffers import ClosableSource, open_source
 from bpfpack.runner.kernel import Kernel, LiveKernel
@@ -10,32 +12,41 @@ from bpfpack.runner.plan import Plan
 from bpfpack.runner.shortage import explained
 from bpfpack.spec.trust import VerifiedArtifact
 
+if TYPE_CHECKING:
+    from bpfpack.runner.journal import Journal
+
 
 class Session:
     """A loaded package: its maps, its sources, and, once attached, its links.
 
-    Everything is owned by descriptors of this process: the end of the process, however it
-    comes, leaves nothing behind, and `close` does the same at once.
+    Everything is owned by descriptors of this process, or written down in its journal: the
+    end of the process, however it comes, leaves nothing behind, and `close` does the same
+    at once.
     """
 
-    def __init__(self, loaded: LoadedObject, plan: Plan) -> None:
-        self._loaded, self.plan = loaded, plan
+    def __init__(self, loaded: LoadedObject, plan: Plan, journal: "Journal | None" = None) -> None:
+        self._loaded, self.plan, self._journal = loaded, plan, journal
         self.links: list[Link] = []
         self.sources: dict[str, ClosableSource] = {}
 
     @classmethod
     def open(
-        cls, artifact: VerifiedArtifact, plan: Plan, kernel: Kernel | None = None
+        cls,
+        artifact: VerifiedArtifact,
+        plan: Plan,
+        kernel: Kernel | None = None,
+        journal: "Journal | None" = None,
     ) -> "Session":
         """Load the verified bytes as planned and open the outputs; nothing runs yet.
 
-        Raises MissingCapability, ProgramRejected, Unsupported, KernelError, SpecError.
+        A plan that `outlives` takes a ``journal``, which `reaper.guarded` gives.  Raises
+        MissingCapability, ProgramRejected, Unsupported, KernelError, SpecError.
         """
         capabilities.require(plan.capabilities, f"run {plan.package}")
         with explained():
             opened = OpenObject.open(artifact, plan, kernel or LiveKernel())
             try:
-                session = cls(opened.load(), plan)
+                session = cls(opened.load(), plan, journal)
             except BaseException:
                 opened.close()
                 raise
@@ -57,7 +68,7 @@ class Session:
         """Attach every program that the plan loads; raises KernelError, explained."""
         with explained():
             for planned in self.plan.loaded:
-                self.links += self._loaded.attach(planned)
+                self.links += self._loaded.attach(planned, self._journal)
 
     def map(self, name: str) -> Map:
         """A map by its name, a section's (``.bss``) for globals; raises KernelError."""

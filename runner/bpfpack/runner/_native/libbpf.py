@@ -95,6 +95,7 @@ PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "bpf_map_lookup_batch": (check_int, _I, _I, _P, _P, _P, _P, ctypes.POINTER(_U32), _P),
     "bpf_map_lookup_elem": (check_int, _I, _I, _P, _P),
     "bpf_map_update_elem": (check_int, _I, _I, _P, _P, _U64),
+    "bpf_obj_get_info_by_fd": (check_int, _I, _I, _P, ctypes.POINTER(_U32)),
     "bpf_object__close": (plain, None, _P),
     "bpf_object__find_map_by_name": (check_pointer, _P, _P, _S),
     "bpf_object__load": (check_int, _I, _P),

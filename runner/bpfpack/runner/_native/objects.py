@@ -45,6 +45,12 @@ class _UprobeOpts(ctypes.Structure):
     )
 
 
+class _ProgramInfo(ctypes.Structure):
+    """include/uapi/linux/bpf.h, ``struct bpf_prog_info``, up to the members used here."""
+
+    _fields_ = (("type", ctypes.c_uint32), ("id", ctypes.c_uint32))
+
+
 class VerifierLog:
     """Where the verifier writes about the program that it refuses.
 
@@ -148,6 +154,13 @@ class NativeProgram(_Part):
     def fd(self) -> int:
         """The loaded program's descriptor, owned by the object."""
         return int(fn("bpf_program__fd")(self.ptr))
+
+    @property
+    def id(self) -> int:
+        """The loaded program's number in the kernel, which no other has until the next boot."""
+        info, size = _ProgramInfo(), ctypes.c_uint32(ctypes.sizeof(_ProgramInfo))
+        fn("bpf_obj_get_info_by_fd")(self.fd, ctypes.byref(info), ctypes.byref(size))
+        return int(info.id)
 
     def set_autoload(self, wanted: bool) -> None:
         """Whether `NativeObject.load` loads it."""

@@ -33,13 +33,14 @@ class XdpAttachment:
 
 @valuetype
 class TcAttachment:
-    """tc on one direction of an interface."""
+    """tc on one direction of an interface: by a link, or a filter that outlives its owner."""
 
     interface: Interface
     direction: Direction
+    link: bool
 
     def __str__(self) -> str:
-        return f"{self.interface}, {self.direction}"
+        return f"{self.interface}, {self.direction}" + ("" if self.link else ", by clsact")
 
 
 @valuetype

@@ -14,13 +14,17 @@ from bpfpack.runner.attach.attachments import (
 from bpfpack.spec.errors import Unsupported
 
 if TYPE_CHECKING:
+    from bpfpack.runner.journal import Journal
     from bpfpack.runner.links import Attached
 
 
-def attach_to(program: NativeProgram, to: Attachment, *, returning: bool) -> "Iterator[Attached]":
-    """Yield what holds the program there, one by one; raises KernelError, UsageError.
+def attach_to(
+    program: NativeProgram, to: Attachment, *, returning: bool, journal: "Journal | None"
+) -> "Iterator[Attached]":
+    """Yield what holds the program there, one by one.
 
-    ``returning`` is for code: where its function returns, not where it begins.
+    ``returning`` is for code: where its function returns, not where it begins; ``journal``
+    is for what outlives its owner.  Raises KernelError, UsageError, StoreError.
     """
     match to:
         case EventAttachment():
@@ -35,9 +39,15 @@ def attach_to(program: NativeProgram, to: Attachment, *, returning: bool) -> "It
             from bpfpack.runner.attach import xdp
 
             yield xdp.attach(program, to)
-        case TcAttachment():
+        case TcAttachment(link=True):
             from bpfpack.runner.attach import tcx
 
             yield tcx.attach(program, to)
+        case TcAttachment():
+            from bpfpack.runner.attach.clsact import attach_clsact
+
+            if journal is None:
+                raise ValueError("what outlives its owner takes a journal")
+            yield attach_clsact(program.fd, program.id, to.interface.index, to.direction, journal)
         case _:
             raise Unsupported(str(to), "not supported yet by bpfpack")

@@ -20,6 +20,7 @@ from bpfpack.runner.attach.attachments import (
 )
 from bpfpack.runner.attach.events import find_event
 from bpfpack.runner.attach.symbols import ElfFile
+from bpfpack.runner.kernel import Answer, Kernel
 from bpfpack.spec.errors import SpecError, Unsupported, UsageError
 from bpfpack.spec.sections import ATTACH_TYPES, ProgramKind
 from bpfpack.spec.targets import (
@@ -35,13 +36,13 @@ from bpfpack.spec.targets import (
 _SHOWN: Final = 8
 
 
-def resolve(kind: ProgramKind, target: Target) -> Attachment:
+def resolve(kind: ProgramKind, target: Target, kernel: Kernel) -> Attachment:
     """Find a target on this host; raises UsageError with cause and cure, Unsupported."""
     match target:
         case XdpTarget():
             return XdpAttachment(interface=_interface(target.interface), mode=target.mode)
         case TcTarget():
-            return TcAttachment(interface=_interface(target.interface), direction=target.direction)
+            return _tc(target, kernel)
         case SocketTarget():
             return SocketAttachment(interface=_interface(target.interface))
         case CgroupTarget():
@@ -52,6 +53,15 @@ def resolve(kind: ProgramKind, target: Target) -> Attachment:
             return _code(target)
         case _:
             raise Unsupported(kind.type, "not supported yet by bpfpack")
+
+
+def _tc(target: TcTarget, kernel: Kernel) -> TcAttachment:
+    return TcAttachment(
+        interface=_interface(target.interface),
+        direction=target.direction,
+        # Linux 6.6; a kernel that does not say has clsact in any case.
+        link=kernel.has_type("tcx_link") is Answer.YES,
+    )
 
 
 def _interface(name: str) -> Interface:
