@@ -24,8 +24,15 @@ _RINGS: Final = (MAP_TYPES.index("ringbuf"), MAP_TYPES.index("user_ringbuf"))
 # uname(2) says x86_64 where images say amd64.
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _MOST_ENTRIES: Final = 2**31
-# Loading one of these takes CAP_NET_ADMIN (kernel/bpf/syscall.c, is_net_admin_prog_type).
-_NET_ADMIN: Final = tuple(PROG_TYPES.index(name) for name in ("sched_cls", "xdp"))
+# Loading one of these takes CAP_NET_ADMIN (kernel/bpf/syscall.c, is_net_admin_prog_type);
+# for `cgroup_skb` attaching does (bpf_prog_attach_check_attach_type).
+_NET_ADMIN: Final = tuple(
+    PROG_TYPES.index(name)
+    for name in (
+        *("sched_cls", "xdp", "sock_ops", "cgroup_skb", "cgroup_sock", "cgroup_sock_addr"),
+        *("cgroup_sockopt", "cgroup_sysctl", "cgroup_device"),
+    )
+)
 # The ``map_alloc_check`` or ``map_alloc`` of each (kernel/bpf) refuses ``max_entries`` 0.
 _NEVER_EMPTY: Final = (
     *("hash", "array", "prog_array", "percpu_hash", "percpu_array", "stack_trace"),
@@ -356,6 +363,8 @@ def needed(program: PlannedProgram) -> tuple[str, ...]:
         found.append("CAP_DAC_READ_SEARCH")
     if program.kind.prog_type in _NET_ADMIN:
         found.append("CAP_NET_ADMIN")
+    if program.kind.type == "socket":
+        found.append("CAP_NET_RAW")
     return tuple(found)
 
 

@@ -10,13 +10,18 @@ from bpfpack.spec.value import valuetype
 #: The kinds whose section names what they are attached to, by `ProgramKind.type`.
 NAMED: Final = ("tracepoint", "raw_tp", "tp_btf")
 #: The kinds that this bpfpack can attach, for people.
-SUPPORTED: Final = (*NAMED, "perf_event", "uprobe", "uretprobe", "xdp", "tc")
-_FAMILIES: Final = ("perf_event", "uprobe", "xdp", "tc")
+SUPPORTED: Final = (
+    *(*NAMED, "perf_event", "uprobe", "uretprobe"),
+    *("xdp", "tc", "cgroup", "sockops", "socket"),
+)
+_FAMILIES: Final = ("perf_event", "uprobe", "xdp", "tc", "cgroup", "socket")
 # Without these options of the build a kernel has no such programs.
 _NEEDS: Final = {
     "perf_event": ("CONFIG_BPF_EVENTS", "CONFIG_PERF_EVENTS"),
     "uprobe": ("CONFIG_BPF_EVENTS", "CONFIG_UPROBE_EVENTS"),
     "tc": ("CONFIG_NET_SCH_INGRESS",),
+    "cgroup": ("CONFIG_CGROUP_BPF",),
+    "socket": ("CONFIG_PACKET",),
 }
 _KPROBES: Final = ("kprobe", "kretprobe", "ksyscall", "kretsyscall")
 

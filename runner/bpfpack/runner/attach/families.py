@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 from bpfpack.runner._native.objects import NativeProgram
 from bpfpack.runner.attach.attachments import (
     Attachment,
+    CgroupAttachment,
     CodeAttachment,
     EventAttachment,
+    SocketAttachment,
     TcAttachment,
     XdpAttachment,
 )
-from bpfpack.spec.errors import Unsupported
 
 if TYPE_CHECKING:
     from bpfpack.runner.journal import Journal
@@ -49,5 +50,11 @@ def attach_to(
             if journal is None:
                 raise ValueError("what outlives its owner takes a journal")
             yield attach_clsact(program.fd, program.id, to.interface.index, to.direction, journal)
-        case _:
-            raise Unsupported(str(to), "not supported yet by bpfpack")
+        case CgroupAttachment():
+            from bpfpack.runner.attach import cgroup
+
+            yield cgroup.attach(program, to)
+        case SocketAttachment():
+            from bpfpack.runner.attach import sockets
+
+            yield sockets.attach(program, to)
