@@ -105,7 +105,11 @@ class Pending:
                 os.link(self._name, _component(name), src_dir_fd=fd, dst_dir_fd=fd)
             except FileExistsError:
                 return False
-            os.fsync(fd)
+            try:
+                os.fsync(fd)
+            except OSError:
+                os.unlink(name, dir_fd=fd)
+                raise
         return True  # the name that it was written under goes with the block
 
 

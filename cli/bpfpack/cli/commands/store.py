@@ -77,16 +77,18 @@ def tag(
         raise UsageError("a new name has a tag, not a digest")
     host = Host.here()
     known = held(host, source)
-    made = host.store.tag(known, named)
-    if made.origin is not Origin.BUILT and made.reference.name != known.name:
+    content, origin = host.store.resolve(known), host.store.origin(known)
+    if origin is not Origin.BUILT and named.name != known.name:
+        # Before the name: whoever finds it finds its signatures.
         copied = copy(
             host.store.repository(known.name),
-            host.store.repository(made.reference.name, origin=made.origin),
-            made.descriptor.digest,
+            host.store.repository(named.name, origin=origin),
+            content.descriptor.digest,
             None,
         )
         for problem in copied.problems:
             host.printer.warn(problem)
+    host.store.record(named, content, origin)
 
 
 def rmi(

@@ -53,8 +53,6 @@ def login(
             ).with_hint("let the registry serve TLS, or reach it through a loopback tunnel")
         client.ping(name)
     path = target(environ)
-    with mapped(str(path.parent)):
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(path):
         helper = _keep(path, name, credential, environ)
     return LoggedIn(registry=name, path=path, helper=helper)
@@ -96,12 +94,11 @@ def write(path: Path, config: Mapping[str, Any]) -> None:
     A link is followed, as docker does: people keep this file in a dotfiles repository.
     """
     data = json.dumps(config, indent="\t").encode() + b"\n"
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with mapped(f"cannot write {path}"):
+        if not path.parent.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with replacing(Path(os.path.realpath(path)), 0o600) as file:
             file.write(data)
-    except OSError as e:
-        raise StoreError(f"cannot write {path}: {e.strerror}") from e
 
 
 @contextmanager

@@ -143,11 +143,15 @@ class DiskStore:
 
         Raises NotFound, StoreError.
         """
-        content, known = self.resolve(source), self.find(source)
+        return self.record(target, self.resolve(source), self.origin(source))
+
+    def origin(self, reference: Reference) -> Origin:
+        """Return how what a reference names came here; raises NotFound, StoreError."""
+        known = self.find(reference)
         if known is None:  # by a digest that has no name of its own
-            same = (r for r in self.records() if r.descriptor.digest == content.descriptor.digest)
-            known = next(same, None)
-        return self.record(target, content, known.origin if known else Origin.LOADED)
+            digest = self.resolve(reference).descriptor.digest
+            known = next((r for r in self.records() if r.descriptor.digest == digest), None)
+        return known.origin if known else Origin.LOADED
 
     def remove(self, reference: Reference) -> Record:
         """Forget a name; `prune` removes what nothing names any more.  Raises NotFound."""
