@@ -1,12 +1,14 @@
 """Cases 8, 9, 10, 20 and 23: who learns a password or a token, and who does not."""
 
 import io
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bpfpack.registry.client.login import login
-from bpfpack.registry.client.remote import RemoteRepository
+from bpfpack.registry.client.remote import RegistryClient, RemoteRepository
 from bpfpack.registry.client.settings import Settings
 from bpfpack.spec import mediatypes
 from bpfpack.spec.errors import (
@@ -14,6 +16,7 @@ from bpfpack.spec.errors import (
     TransportError,
 )
 from bpfpack.spec.manifest import build_index
+from tests.kit.cli import Host
 from tests.kit.hostile import (
     Listener,
     Reply,
@@ -177,3 +180,54 @@ def test_case_20_login_with_a_wrong_password_keeps_nothing(
     with pytest.raises(Denied):
         login(registry.host, USER, QUICK, {"HOME": str(tmp_path)})
     assert not any(tmp_path.iterdir())
+
+
+def test_case_10_a_token_of_one_host_is_not_shown_to_another(
+    registry: Listener, other: Listener, client: RegistryClient
+) -> None:
+    for server in (registry, other):
+        challenge = f'Bearer realm="{server.url}/token",service="r"'
+        token = "t-" + server.host.partition(":")[0].replace(".", "-")
+        server.on("GET", "/token", json_reply({"token": token}))
+        server.on("GET", "/v2/x/manifests/1", _with_token(f"Bearer {token}", challenge))
+    for server in (registry, other, registry, other):
+        client.repository(server.host, "x").resolve("1")
+    for server, foreign in ((registry, "t-127-0-0-2"), (other, "t-127-0-0-1")):
+        assert len(server.requests(part="/token")) == 1
+        assert all(foreign not in str(seen.headers) for seen in server.seen)
+
+
+def _with_token(wanted: str, challenge: str) -> Callable[[Seen], Reply]:
+    def answer(seen: Seen) -> Reply:
+        if seen.authorization == wanted:
+            return manifest_reply(MANIFEST.raw, MANIFEST.media_type)
+        return Reply(status=401, headers={"WWW-Authenticate": challenge})
+
+    return answer
+
+
+def test_case_20_the_file_is_ours_alone_from_its_first_byte(
+    host: Host, registry: Listener, tmp_path: Path
+) -> None:
+    """By the system calls: 0600 where nobody looks, durable, then the name; with umask 0."""
+    registry.on("GET", "/v2/", lambda seen: Reply(body=b"{}") if seen.authorization else BASIC)
+    log = tmp_path / "calls"
+    strace = ("strace", "-f", "-y", "-e", "trace=openat,fsync,rename", "-o", str(log))
+    words = ("login", registry.host, "-u", "user", "--password-stdin")
+    subprocess.run(
+        [*strace, *host.command(*words)],
+        input=b"s3cret-password\n",
+        env=host.environment,
+        umask=0,
+        check=True,
+        capture_output=True,
+    )
+    file = host.root / "docker" / "config.json"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.parent.stat().st_mode & 0o777 == 0o700
+    lines = [line for line in log.read_text().splitlines() if "config.json" in line]
+    made = next(n for n, line in enumerate(lines) if "O_CREAT" in line)
+    assert "O_EXCL|O_NOFOLLOW" in lines[made]
+    assert "0600" in lines[made]
+    assert "fsync(" in lines[made + 1]
+    assert "rename(" in lines[made + 2]

@@ -16,6 +16,7 @@ from bpfpack.spec.errors import (
     TransportError,
     UsageError,
 )
+from bpfpack.spec.reference import Reference
 from tests.kit.hostile import (
     Listener,
     Reply,
@@ -150,3 +151,50 @@ def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "repository"),
+    [
+        ("localhost/foo:t", "localhost", "foo"),
+        ("docker.io/foo/bar:t", "registry-1.docker.io", "foo/bar"),
+        ("index.docker.io/foo/bar", "registry-1.docker.io", "foo/bar"),
+        ("127.0.0.1:5000/x/y@sha256:" + "0" * 64, "127.0.0.1:5000", "x/y"),
+        ("[::1]:5000/x", "[::1]:5000", "x"),
+    ],
+)
+def test_case_19_whom_a_reference_means(text: str, host: str, repository: str) -> None:
+    found = Reference.parse(text)
+    assert (found.api_host, found.repository) == (host, repository)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "r.io/../x:1",
+        "r.io/x/..:1",
+        "r.io/x/./y",
+        "r.io//x",
+        "r.io/x@sha256:abc",
+        f"r.io/x@sha256:{'A' * 64}",
+        f"r.io/x@md5:{'0' * 32}",
+        f"r.io/x@sha256:{'0' * 64}/../y",
+        "r.io/x:1/../y",
+        "r.io/x:" + "t" * 129,
+        "r.io/x:-t",
+        "r.io:port/x",
+        "r.io:99999/x",
+        "http://r.io/x",
+        "user:pass@r.io/x",
+        "r.io/x:1\n",
+        " r.io/x",
+        "r.io/x?y",
+        "r.io/x#y",
+        "r.io/x%2e%2e",
+        "r.io\\x/y",
+    ],
+)
+def test_case_19_what_is_no_reference_is_asked_of_nobody(client: RegistryClient, text: str) -> None:
+    with pytest.raises((SpecError, TransportError)):
+        found = Reference.parse(text)
+        client.repository(found.registry or "", found.repository)

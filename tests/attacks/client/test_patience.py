@@ -89,3 +89,38 @@ def test_case_12_nobody_listens(client: RegistryClient) -> None:
         host = gone.host
     with pytest.raises(TransportError, match="no connection"):
         client.repository(host, "x").resolve("1")
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("when", ["0", "Thu, 01 Jan 1970 00:00:00 GMT", "nonsense", None])
+def test_case_11_what_may_pass_is_asked_again(
+    registry: Listener, repository: RemoteRepository, status: int, when: str | None
+) -> None:
+    """Whether the registry says when, in seconds or as a date that has passed, or not."""
+    busy = Reply(status=status, headers={"Retry-After": when} if when else {})
+    registry.on(
+        "GET", "/v2/x/manifests/1", [busy, manifest_reply(MANIFEST.raw, MANIFEST.media_type)]
+    )
+    assert repository.resolve("1") == MANIFEST
+    assert len(registry.seen) == 2
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 410, 418, 501, 505])
+def test_case_11_what_will_not_pass_is_asked_once(
+    registry: Listener, repository: RemoteRepository, status: int
+) -> None:
+    """A 401 that says not how to come in is one of them."""
+    registry.on("GET", "/v2/x/manifests/1", Reply(status=status))
+    with pytest.raises(TransportError):
+        repository.resolve("1")
+    assert len(registry.seen) == 1
+
+
+def test_case_11_no_wait_beyond_the_deadline(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    registry.on("GET", "/v2/x/manifests/1", Reply(status=429, headers={"Retry-After": "3600"}))
+    with pytest.raises(TransportError) as caught:
+        repository.resolve("1")
+    assert len(registry.seen) == 1
+    assert "3600" in str(caught.value.hint)
