@@ -156,9 +156,15 @@ class Journal:
 
     def _append(self, data: Mapping[str, Any]) -> None:
         line = memoryview(strictjson.dumps(data) + b"\n")
-        while line:
-            line = line[os.write(self._fd, line) :]
-        os.fsync(self._fd)
+        before = os.fstat(self._fd).st_size
+        try:
+            while line:
+                line = line[os.write(self._fd, line) :]
+            os.fsync(self._fd)
+        except OSError:
+            # The next line must not go on where this one ended.
+            os.ftruncate(self._fd, before)
+            raise
 
 
 @valuetype
@@ -221,7 +227,7 @@ def _try(parse_: Callable[[bytes], T], line: bytes, faults: list[SpecError]) -> 
 def _owner(line: bytes) -> Owner:
     data = strictjson.loads_object(line, LIMITS.journal)
     if fields.integer(data, "version") != _VERSION:
-        raise Newer(f"version {data['version']}")
+        raise Newer(f"version {data['version']}, which takes a newer bpfpack")
     return Owner.from_dict(data)
 
 
@@ -229,7 +235,7 @@ def _entry(line: bytes) -> Entry:
     data = strictjson.loads_object(line, LIMITS.journal)
     kind = fields.required_text(data, "kind", most=64)
     if kind not in _KINDS:
-        raise Newer(f"an attachment of kind {kind!r}")
+        raise Newer(f"an attachment of kind {kind!r}, which takes a newer bpfpack")
     return _KINDS[kind](data)
 
 

@@ -144,15 +144,21 @@ def _detach_from_parent(*keep: int) -> None:
 
 
 def _serve(sock: socket.socket, directory: int, name: str) -> None:
-    while request := sock.recv(_NUMBER.size):
-        sock.send(_NUMBER.pack(_answer(directory, name, _NUMBER.unpack(request)[0])))
-    recovery.undo_own(directory, name)
+    try:
+        while request := sock.recv(_NUMBER.size):
+            sock.send(_NUMBER.pack(_answer(directory, name, _NUMBER.unpack(request)[0])))
+    finally:
+        # Waits for the journal's lock, that is for the parent to end or to let go of it.
+        recovery.undo_own(directory, name)
 
 
 def _answer(directory: int, name: str, number: int) -> int:
     """Undo one entry and return 0, or the errno of what went wrong."""
     try:
-        recovery.read_entries(directory, name)[number].undo()
+        entries = recovery.read_entries(directory, name)
+        if not 0 <= number < len(entries):
+            return errno.EINVAL
+        entries[number].undo()
     except (BpfpackError, OSError) as e:
         return getattr(e, "errno", None) or errno.EIO
     return 0
