@@ -1,5 +1,6 @@
 """``-c COMMAND`` and ``-p PID``: which process a run is about, and the option that says so."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,8 +39,10 @@ def find_target(
 
 
 def _command(text: str) -> "Process":
+    from bpfpack.registry.trust import passwords
     from bpfpack.runner.command import Command
 
+    passwords.take(os.environ)  # it has our environment, and they are ours alone
     return Command(text)
 
 
