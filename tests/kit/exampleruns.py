@@ -20,12 +20,16 @@ from tests.kit.sources import object_of
 
 
 @contextmanager
-def attached(result: BuildResult, **values: bytes) -> Iterator[Session]:
-    """Load and attach a package, its globals set by their C names."""
+def attached(result: BuildResult, attach: Sequence[str] = (), **values: bytes) -> Iterator[Session]:
+    """Load and attach a package, to ``attach`` if told, its globals set by their C names."""
     ensure_tracefs()
     config = result.config
     with opened(
-        object_of(result), outputs=config.outputs, programs=config.programs, values=values
+        object_of(result),
+        outputs=config.outputs,
+        programs=config.programs,
+        values=values,
+        attach=attach,
     ) as session:
         session.attach()
         yield session

@@ -3,8 +3,10 @@
 import ctypes
 import os
 import socket
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ipaddress import ip_address
 from typing import Final
 
 from tests.kit.objects import run, tool
@@ -36,8 +38,23 @@ def network() -> Iterator[None]:
 
 def send(interface: str, frames: int) -> None:
     """Send frames of `ETHERTYPE` out of an interface; they have arrived on return."""
-    frame = b"\xff" * 6 + b"\x02" + b"\0" * 5 + ETHERTYPE.to_bytes(2, "big") + bytes(46)
+    send_packets(interface, ETHERTYPE, [bytes(46)] * frames)
+
+
+def send_packets(interface: str, ethertype: int, packets: Sequence[bytes]) -> None:
+    """Send packets to everyone on the cable; they have arrived on return."""
+    header = b"\xff" * 6 + b"\x02" + b"\0" * 5 + ethertype.to_bytes(2, "big")
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
         out.bind((interface, 0))
-        for _ in range(frames):
+        for packet in packets:
+            frame = header + packet
             assert out.send(frame) == len(frame)
+
+
+def ip_packet(source: str, target: str, protocol: int, payload: bytes = bytes(8)) -> bytes:
+    """A packet of IPv4 or IPv6, as the addresses are; nothing here looks at a checksum."""
+    addresses = ip_address(source).packed + ip_address(target).packed
+    if len(addresses) == 8:
+        fields = (0x45, 0, 20 + len(payload), 0, 0, 64, protocol, 0)
+        return struct.pack(">BBHHHBBH", *fields) + addresses + payload
+    return struct.pack(">IHBB", 6 << 28, len(payload), protocol, 64) + addresses + payload
