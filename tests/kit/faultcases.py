@@ -86,7 +86,8 @@ def make_host(root: Path) -> Host:
         '{"auths": {"other.example": {"auth": "dTpw"}, "third.example": {}}, "x": 1}'
     )
     credentials_file(host).chmod(0o600)
-    (root / "tmp").mkdir()
+    for name in ("tmp", "cache", "state"):
+        (root / name).mkdir(mode=0o700)
     return host
 
 

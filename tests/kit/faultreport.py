@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 
 from tests.kit.faultcases import CASES
-from tests.kit.faultmatrix import Matrix
+from tests.kit.faultmatrix import FAULTS, Matrix
 from tests.kit.faultpairs import PAIRS, Pairs
 from tests.kit.faults import FaultServer
 from tests.kit.servers import bpfpack_registry
@@ -31,7 +31,8 @@ def main(names: list[str]) -> int:
         for case in CASES:
             if names and case.name not in names:
                 continue
-            report = matrix.report(case)
+            explored = matrix.explore(case)
+            report = explored.report(FAULTS, range(1, len(explored.boundaries) + 1))
             ended = ", ".join(f"{what}: {n}" for what, n in sorted(report.ended.items()))
             print(f"{case.name}: {len(report.boundaries)} changes, {report.ran} runs; {ended}")
             for fault in report.faults:
