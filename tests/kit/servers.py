@@ -98,15 +98,22 @@ def docker_registry(
     listen: str = "127.0.0.1:0",
     host: str | None = None,
     prefix: Sequence[str] = (),
+    upstream: str | None = None,
 ) -> Iterator[RunningRegistry]:
-    """Run Debian's docker-registry; ``host`` is its name where it is not its address."""
+    """Run Debian's docker-registry; ``host`` is its name where it is not its address.
+
+    With ``upstream``, the URL of another, it is a pull-through mirror of that.
+    """
     program = shutil.which("docker-registry")
     assert program, "docker-registry is not installed (Debian package docker-registry)"
     data = directory / "docker-registry"
     data.mkdir(parents=True, exist_ok=True)
     config = directory / "docker-registry.json"
     # YAML is a superset of JSON.
-    config.write_text(json.dumps(_config(data, token_auth, tls, delete, listen)))
+    told = _config(data, token_auth, tls, delete, listen)
+    if upstream:
+        told["proxy"] = {"remoteurl": upstream}
+    config.write_text(json.dumps(told))
     command = [*prefix, program, "serve", str(config)]
     with _running(command, _DEBIANS) as (process, log, listening):
         address = listening[1]
