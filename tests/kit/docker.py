@@ -206,6 +206,14 @@ def _daemon(root: Path, data: Path) -> Iterator[None]:
         finally:
             process.terminate()
             process.wait(_STOP_SECONDS)
+            _unmount(root)
+
+
+def _unmount(root: Path) -> None:
+    """Undo what a daemon leaves mounted: the host's network namespace, once used."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        if (place := line.split()[4]).startswith(f"{root}/"):
+            subprocess.run([_program("umount"), place], check=True)
 
 
 @contextmanager

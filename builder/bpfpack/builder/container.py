@@ -9,10 +9,10 @@ that ends: what a killed process leaves behind, the next build removes.
 import socket
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
@@ -62,19 +62,14 @@ def build_in_container(image: str, path: Path, options: BuildOptions) -> Contain
     Raises BuildError, UsageError and SpecError, with the user's paths.
     """
     given = inputs(path)
-    with Ending() as ending, private_directory() as place, _daemon(image) as client:
-        _sweep(client)
-        used = str(client.images.get(image).id)
-        with ending.held():
-            container = _create(client, used, place, given, options)
-        try:
-            code, archive, said = _run(container)
-        finally:
-            with ending.held(), suppress(NotFound):
-                container.remove(force=True)
-    told = _in_users_words(said, given, path)
-    if code:
-        raise _failure(image, code, told)
+    with ExitStack() as stack:
+        archive = stack.enter_context(tempfile.TemporaryFile())
+        used, code, said = _build(image, given, options, archive)
+        told = _in_users_words(said, given, path)
+        if code:
+            raise _failure(image, code, told)
+        stack.pop_all()
+    archive.seek(0)
     warnings, notes = _split(told)
     return ContainerResult(
         archive=archive,
@@ -83,6 +78,24 @@ def build_in_container(image: str, path: Path, options: BuildOptions) -> Contain
         warnings=warnings,
         notes=notes,
     )
+
+
+def _build(
+    image: str, given: Inputs, options: BuildOptions, archive: IO[bytes]
+) -> tuple[str, int, str]:
+    """Run one build; returns the image's id, the exit code and what it said."""
+    with Ending() as ending, private_directory() as place, _daemon(image) as client:
+        _sweep(client)
+        used = str(client.images.get(image).id)
+        container: Container | None = None
+        try:
+            with ending.held():
+                container = _create(client, used, place, given, options)
+            return used, *_run(container, archive)
+        finally:
+            with ending.held(), suppress(NotFound):
+                if container is not None:
+                    container.remove(force=True)
 
 
 @contextmanager
@@ -195,11 +208,8 @@ def _sweep(client: docker.DockerClient) -> None:
                 container.remove(force=True)
 
 
-def _run(container: Container) -> tuple[int, IO[bytes], str]:
-    """Run it to its end: the exit code, its standard output, and the first of its messages."""
-    streams = container.attach(stdout=True, stderr=True, stream=True, demux=True)
-    archive = tempfile.TemporaryFile()  # noqa: SIM115  # the caller's
-    messages = bytearray()
+def _run(container: Container, archive: IO[bytes]) -> tuple[int, str]:
+    """Run it to its end: the exit code, and the first of its messages."""
     late = threading.Event()
 
     def stop() -> None:
@@ -208,27 +218,46 @@ def _run(container: Container) -> tuple[int, IO[bytes], str]:
             container.kill()
 
     timer = threading.Timer(LIMITS.container_seconds, stop)
-    timer.start()
-    try:
+    timer.daemon = True  # a signal may come while it starts
+    # Closed before the container is removed: the daemon waits for who reads from it.
+    streams: Any = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+    with _closed(streams):
         container.start()
-        size = 0
-        for output, message in streams:
-            if output:
-                size += archive.write(output)
-                if size > LIMITS.archive:
-                    raise BuildError(f"the build wrote more than {LIMITS.archive} bytes")
-            if message:
-                messages += message[: LIMITS.tool_messages - len(messages)]
-        code = int(container.wait(timeout=_SECONDS)["StatusCode"])
-    finally:
-        timer.cancel()
+        try:
+            timer.start()
+            said = _received(streams, archive)
+        finally:
+            timer.cancel()
+    code = int(container.wait(timeout=_SECONDS)["StatusCode"])
     if late.is_set():
         raise BuildError(f"the build took more than {LIMITS.container_seconds} s")
     container.reload()
     if container.attrs["State"].get("OOMKilled"):
         raise BuildError(f"the build needs more than {LIMITS.container_memory} bytes of memory")
-    archive.seek(0)
-    return code, archive, messages.decode(errors="replace")
+    return code, said
+
+
+@contextmanager
+def _closed(streams: Any) -> Iterator[None]:
+    """Close what was attached to, whether or not its other end is there."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            streams.close()
+        # That was a shutdown; only the response knows what else is open.
+        streams._response.close()
+
+
+def _received(streams: Iterable[tuple[bytes | None, bytes | None]], archive: IO[bytes]) -> str:
+    """Read both streams to their ends: one into ``archive``, the other's beginning is returned."""
+    size, messages = 0, bytearray()
+    for output, message in streams:
+        size += archive.write(output or b"")
+        messages += (message or b"")[: LIMITS.tool_messages - len(messages)]
+        if size > LIMITS.archive:
+            raise BuildError(f"the build wrote more than {LIMITS.archive} bytes")
+    return messages.decode(errors="replace")
 
 
 def _in_users_words(said: str, given: Inputs, path: Path) -> str:
