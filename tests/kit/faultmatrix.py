@@ -72,7 +72,7 @@ def _applies(fault: Fault, boundary: Boundary) -> bool:
 def _must_fail(boundary: Boundary) -> bool:
     """A command does without Python's try of a directory, and the beginning of a download."""
     tried = "/run/tmp/" in boundary.path and not boundary.path.endswith(" (deleted)")
-    return boundary.name in _MUST_FAIL and not tried and "/run/cache/" not in boundary.path
+    return boundary.name in _MUST_FAIL and not tried and "/run/cache" not in boundary.path
 
 
 def undurable(boundaries: Iterable[Boundary]) -> Iterator[str]:

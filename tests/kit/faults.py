@@ -93,7 +93,13 @@ class Started:
         return (self._scratch / name).read_text(errors="replace")
 
     def _boundaries(self) -> list[Boundary]:
-        lines = (line.split(" ", 2) for line in self._text("log").splitlines())
+        # Threads write their lines in any order; the number is that of the change.
+        lines = sorted(
+            (int(number), name, path)
+            for number, name, path in (
+                line.split(" ", 2) for line in self._text("log").splitlines()
+            )
+        )
         return [Boundary(name=name, path=path) for _, name, path in lines]
 
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from bpfpack.registry.owned import OwnedDir
+from bpfpack.registry.owned import OwnedDir, mapped
 from bpfpack.spec.bounded import Readable
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.errors import ContentError, StoreError
@@ -46,7 +46,8 @@ class Partial:
         self._fd, self._limit = fd, limit
         self.held = os.fstat(fd).st_size
         if self.held > limit:
-            os.ftruncate(fd, 0)
+            with mapped("beginning a download anew"):
+                os.ftruncate(fd, 0)
             self.held = 0
 
     def read(self, offset: int, size: int) -> bytes:
@@ -196,7 +197,7 @@ def _locked(directory: OwnedDir, name: str, *, create: bool = False) -> int | No
     except OSError as e:
         _log.debug("%s: %s", name, e.strerror)
         return None
-    with suppress(BlockingIOError):
+    with suppress(OSError):  # held, or on a file system that has no locks
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_ours(os.fstat(fd)):
             return fd
