@@ -68,12 +68,13 @@ NOT_FOUND = Reply(status=404, body=b'{"errors":[{"code":"NAME_UNKNOWN","message"
 
 @dataclass(kw_only=True)
 class Listener:
-    """A running server; every request without a script is answered with 404."""
+    """A running server; a request without a script is answered by ``otherwise``, or with 404."""
 
     url: str
     host: str
     seen: list[Seen] = field(default_factory=list)
     _scripts: dict[tuple[str, str], Callable[[Seen], Reply]] = field(default_factory=dict)
+    otherwise: Callable[[Seen], Reply] = field(default=lambda _seen: NOT_FOUND)
     closing: threading.Event = field(default_factory=threading.Event)
 
     def on(self, method: str, path: str, script: Script) -> None:
@@ -92,7 +93,7 @@ class Listener:
         """Note a request and decide."""
         self.seen.append(seen)
         script = self._scripts.get((seen.method, seen.target.partition("?")[0]))
-        return script(seen) if script else NOT_FOUND
+        return script(seen) if script else self.otherwise(seen)
 
 
 @contextlib.contextmanager
