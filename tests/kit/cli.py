@@ -201,7 +201,7 @@ class Terminal:
     def __init__(
         self, command: Sequence[str], cwd: Path, env: Mapping[str, str], stdout: int | None
     ) -> None:
-        self._master, slave = os.openpty()
+        self.master, slave = os.openpty()
         termios.tcsetwinsize(slave, (40, 120))
         self.shown = ""
         self.process = subprocess.Popen(
@@ -234,7 +234,7 @@ class Terminal:
 
     def type(self, text: str) -> None:
         """Type text as it is; ``\\x03`` is Ctrl-C."""
-        os.write(self._master, text.encode())
+        os.write(self.master, text.encode())
 
     def answer(self, prompt: str, text: str) -> None:
         """Wait for a prompt, and answer it with a line."""
@@ -249,15 +249,15 @@ class Terminal:
 
     def hang_up(self) -> None:
         """Close the terminal's window."""
-        if self._master >= 0:
-            os.close(self._master)
-            self._master = -1
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
 
     def _read(self) -> bool:
-        if not select.select([self._master], [], [], _SECONDS)[0]:
+        if not select.select([self.master], [], [], _SECONDS)[0]:
             raise AssertionError(f"nothing for {_SECONDS} s after:\n{self.shown}")
         with suppress(OSError):  # EIO: nobody has the other side any more
-            if data := os.read(self._master, 65536):
+            if data := os.read(self.master, 65536):
                 self.shown += data.decode(errors="replace")
                 return True
         return False

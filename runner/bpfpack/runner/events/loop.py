@@ -174,6 +174,8 @@ class Loop:
         woken, busy = float("-inf"), False
         while (reason := self._reason()) is None:
             took = self._pass()
+            if self._left() <= 0:
+                continue  # what was the last is shown after detaching: the reader may be slow
             full = took >= _BATCH
             if (not full or self._sink.due) and not self._sink.flush(self._deadline):
                 continue
