@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-_NUMBERS: Final = {"x86_64": (121, 124), "aarch64": (155, 156)}
+NUMBERS: Final = {"x86_64": (121, 124), "aarch64": (155, 156)}
 
 _SOURCE: Final = """
 #include <linux/bpf.h>
@@ -70,7 +70,7 @@ char LICENSE[] SEC("license") = "GPL";
 
 def source(ring: str = "RINGBUF") -> str:
     """The C source, its buffer a ring or a PERF_EVENT_ARRAY."""
-    high, low = _NUMBERS[os.uname().machine]
+    high, low = NUMBERS[os.uname().machine]
     size = "__uint(max_entries, 4096);" if ring == "RINGBUF" else _PERF_SIZE
     text = _SOURCE.replace("@RING@", ring).replace("@SIZE@", size)
     return text.replace("@HIGH@", str(high)).replace("@LOW@", str(low))
