@@ -9,10 +9,12 @@ from bpfpack.cli.obtaining import look
 from bpfpack.cli.platform import host_platform
 from bpfpack.registry.fetch_package import check_whole, resolve_child
 from bpfpack.spec.content import Source
+from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import NotFound, SpecError
 from bpfpack.spec.judgement import Evidence, Judgement, Verdict
 from bpfpack.spec.judging import judge
 from bpfpack.spec.manifest import Index, Manifest
+from bpfpack.spec.origin import Origin
 from bpfpack.spec.policy import Policy, Scope
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import Claims, format_time
@@ -22,8 +24,20 @@ def judge_located(
     host: Host, found: Located, *, policy: Policy | None = None, allow_downgrade: bool = False
 ) -> Judgement:
     """Weigh every signature of what was found, under this host's policy or another one."""
+    evidence = _evidence(host, found)
+    return judge_evidence(host, evidence, policy=policy, allow_downgrade=allow_downgrade)
+
+
+def judge_evidence(
+    host: Host,
+    evidence: Evidence,
+    *,
+    policy: Policy | None = None,
+    allow_downgrade: bool = False,
+) -> Judgement:
+    """The same of what `run` would rest on, wherever that came from."""
     return judge(
-        _evidence(host, found),
+        evidence,
         policy or host.policy,
         host.check,
         now=host.now,
@@ -76,11 +90,16 @@ def judgement_rows(reference: Reference, judged: Judgement) -> Iterator[str]:
 
 
 def describe(found: Located, judged: Judgement) -> dict[str, Any]:
+    """The judgement of what a reference names, as `described` has it."""
+    return described(found.reference, found.content.descriptor.digest, judged)
+
+
+def described(name: Reference | Origin, digest: Digest, judged: Judgement) -> dict[str, Any]:
     """The whole judgement as `docs/schema/judgement.schema.json` says; scripts rely on it."""
     return {
         "schemaVersion": 1,
-        "reference": str(found.reference),
-        "digest": str(found.content.descriptor.digest),
+        "reference": str(name),
+        "digest": str(digest),
         "accepted": judged.accepted,
         "policy": _rule(judged.scope) if judged.scope else None,
         "reason": judged.reason or None,

@@ -292,6 +292,24 @@ class TestTrust:
         assert mine.run("trust", "ls", "-o", "json").json == []
         assert mine.run("trust", "rm", "ghcr.io/x", code=None).code != 0
 
+    def test_what_comes_from_a_file_is_explained_too(self, mine: Host) -> None:
+        """As a path, as the scope that a rule would have, and from stdin."""
+        name = "ghcr.io/x/bell:1"
+        mine.run("tag", "bell:1", name)
+        mine.run("sign", name, env=LOCKED)
+        archive = mine.root / "bell.tar"
+        mine.run("save", "-f", archive, name)
+        for where in (f"file:{archive}", f"{archive}"):
+            told = mine.run("trust", "test", where).stdout
+            assert "scope    none covers it" in told
+            assert f"{archive} (sha256:" in told
+        mine.run("trust", "add", f"file:{mine.root}", "--key", mine.root / "config/identity.pub")
+        told = mine.run("trust", "test", f"file:{archive}").stdout
+        assert f"scope    file:{mine.root}" in told
+        found = mine.run("trust", "test", "-o", "json", "-", stdin=archive.read_bytes()).json
+        assert (found["reference"], found["accepted"]) == ("-", False)
+        assert "no such file" in mine.run("trust", "test", "file:/none.tar", code=4).stderr
+
     def test_a_broken_policy_refuses_everything(self, mine: Host) -> None:
         (mine.root / "config" / "policy.toml").write_text("version = 1\nsurprise = true\n")
         assert "everything is refused" in mine.run("trust", "ls").stderr

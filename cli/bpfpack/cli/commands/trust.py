@@ -8,13 +8,17 @@ import typer
 from bpfpack.cli.app import epilog, new_app
 from bpfpack.cli.host import Host
 from bpfpack.cli.identity import key_name
-from bpfpack.cli.judged import describe, judge_located
+from bpfpack.cli.judged import described, judge_evidence, judge_located
 from bpfpack.cli.located import locate
+from bpfpack.cli.obtaining import is_path, obtain
 from bpfpack.cli.options import CaFile, DocumentFormat, ListingFormat, PlainHttp
 from bpfpack.registry.trust import keyfiles, keys, policyfile
 from bpfpack.spec.bounded import read_at_most
+from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import UsageError
+from bpfpack.spec.judgement import Judgement
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.origin import Origin
 from bpfpack.spec.policy import Key, Scope
 from bpfpack.spec.reference import Reference
 
@@ -125,22 +129,32 @@ def rm(
     host.printer.result(f"removed {key + ' from ' if key else ''}{scope}")
 
 
-@app.command("test", epilog=epilog(("bpfpack trust test ghcr.io/x/opensnoop:1.0",)))
+@app.command(
+    "test",
+    epilog=epilog(
+        (
+            "bpfpack trust test ghcr.io/x/opensnoop:1.0",
+            "bpfpack trust test ./opensnoop.tar",
+            "bpfpack trust test file:/srv/packages/opensnoop.tar",
+        )
+    ),
+)
 def test(
-    name: Annotated[str, typer.Argument(metavar="REF", help="What would be run.")],
+    name: Annotated[
+        str, typer.Argument(metavar="REF", help="What would be run: a reference, path or URL.")
+    ],
     output: DocumentFormat = "text",
     plain_http: PlainHttp = False,
     ca_file: CaFile = None,
 ) -> None:
     """Explain what the policy says about a package, and what would change it."""
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
-    found = locate(host, Reference.parse(name))
-    judged = judge_located(host, found)
+    reference, digest, judged = _judged(host, name)
     if output != "text":
-        host.printer.document(describe(found, judged), output)
+        host.printer.document(described(reference, digest, judged), output)
         return
     say = host.printer.result
-    say(f"{found.reference} ({found.content.descriptor.digest})")
+    say(f"{reference} ({digest})")
     say(f"scope    {judged.scope or 'none covers it'}")
     for place in judged.places:
         say(
@@ -151,6 +165,17 @@ def test(
     say("result   accepted" if judged.accepted else f"result   refused: {judged.reason}")
     if judged.hint:
         say(f"to change it: {judged.hint}")
+
+
+def _judged(host: Host, name: str) -> tuple[Reference | Origin, Digest, Judgement]:
+    """What was meant by a reference, a path or a transport, as `run` would judge it."""
+    where = name.removeprefix("file:") if name.startswith("file:/") else name
+    if is_path(where) or where.startswith(("https://", "http://")) or where == "-":
+        artifact = obtain(host, where)
+        digest = (artifact.index or artifact.manifest).descriptor.digest
+        return artifact.origin, digest, judge_evidence(host, artifact.evidence)
+    found = locate(host, Reference.parse(name))
+    return found.reference, found.content.descriptor.digest, judge_located(host, found)
 
 
 @app.command("import", epilog=epilog(("bpfpack trust import /etc/containers/policy.json",)))
