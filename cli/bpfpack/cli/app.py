@@ -33,7 +33,8 @@ class Command:
     alias_of: str | None = None
 
 
-_PACKAGES, _REGISTRIES, _TRUST, _RUN = "Packages", "Registries", "Trust", "Running"
+_PACKAGES, _REGISTRIES, _TRUST = "Packages", "Registries", "Trust"
+_RUN, _HOST = "Running", "This host"
 
 COMMANDS: Final[dict[str, Command]] = {
     "init": Command("init", "Make a directory with a program that builds and runs.", _PACKAGES),
@@ -61,8 +62,11 @@ COMMANDS: Final[dict[str, Command]] = {
     "verify": Command("sign", "Check a package's signatures.", _TRUST),
     "trust": Command("trust", "Say whose signatures count for which packages.", _TRUST),
     "run": Command("run", "Fetch, verify, load and show a package.", _RUN),
-    "doctor": Command("doctor", "Examine this host: what works, what does not, why", _RUN),
+    "doctor": Command("doctor", "Examine this host: what works, what does not, why", _HOST),
+    "completion": Command("completion", "Print the completion script of a shell.", _HOST),
 }
+
+SUMMARY: Final = "Package, sign, ship and run eBPF programs the way docker does containers."
 
 EPILOG: Final = (
     "\b",
@@ -139,7 +143,7 @@ _CONTEXT: Final = {"help_option_names": ["-h", "--help"]}
 def _root(
     version_: bool = typer.Option(False, "--version", help="Show the version and exit."),
 ) -> None:
-    """Package, sign, ship and run eBPF programs the way docker does containers."""
+    """The command itself."""
     if version_:
         Printer.standard().result(f"bpfpack {version('bpfpack')}")
         raise typer.Exit
@@ -149,7 +153,11 @@ def app_main(argv: list[str]) -> int:
     """Run one command line; raises UsageError for one that makes no sense."""
     app = new_app()
     app.callback(
-        cls=Group, epilog="\n".join(EPILOG), invoke_without_command=True, no_args_is_help=True
+        cls=Group,
+        help=SUMMARY,
+        epilog="\n".join(EPILOG),
+        invoke_without_command=True,
+        no_args_is_help=True,
     )(_root)
     command = typer.main.get_command(app)
     try:

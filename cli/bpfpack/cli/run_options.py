@@ -40,7 +40,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         long="--output",
         short="-o",
         metavar="[NAME:]FORMAT",
-        help="table, json, csv or raw (default: table), of the output NAME alone",
+        help="table (default), json, csv or raw, of all or of output NAME; repeatable",
         choices=OUTPUTS,
         named=True,
         repeatable=True,
@@ -60,14 +60,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         long="--command",
         short="-c",
         metavar="COMMAND",
-        help="start COMMAND, trace it alone, end with it and its exit code",
+        help="start COMMAND and trace it, not what it starts; end with its exit code",
     ),
     Option(
         name="pid",
         long="--pid",
         short="-p",
         metavar="PID",
-        help="trace the process PID of this host alone, and end with it",
+        help="trace the process PID, as this host numbers it, and end with it",
     ),
     Option(name="max_events", long="--max-events", metavar="N", help="end after N events"),
     Option(name="timeout", long="--timeout", metavar="DURATION", help="end after 10s, 2m or 500ms"),
@@ -75,20 +75,20 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="buffer_size",
         long="--buffer-size",
         metavar="[NAME=]SIZE",
-        help="16M for events: in all, of a perf buffer for each processor; repeatable",
+        help="room for events, such as 16M (perf buffers: per CPU); repeatable",
         repeatable=True,
     ),
     Option(
         name="map_size",
         long="--map-size",
         metavar="NAME=N",
-        help="entries of a map, in place of the package's own number; repeatable",
+        help="room for N entries in a map; repeatable",
         repeatable=True,
     ),
     Option(
         name="trace_pipe",
         long="--trace-pipe",
-        help="show what bpf_printk prints as well, of all programs on this host",
+        help="show what bpf_printk prints, too: of all programs of this host",
     ),
     Option(name="dry_run", long="--dry-run", help="show what would be loaded, and load nothing"),
     Option(name="quiet", long="--quiet", short="-q", help="print nothing but events and errors"),
@@ -130,6 +130,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(name="ca_file", long="--ca-file", metavar="FILE", help="trust this CA for registries"),
     Option(name="plain_http", long="--plain-http", help="speak HTTP to a registry beyond loopback"),
     Option(name="help", long="--help", short="-h", help="show this help"),
+)
+
+DETAILS: Final = (
+    "Everything after REF belongs to the package; `bpfpack run REF --help` shows its options.",
+    "REF is a reference (ghcr.io/x/opensnoop:1.0), a path that begins with /, ./, ../ or ~"
+    " (OCI archive, directory, .bpf.c or .o), an https:// URL of an archive, or - for stdin.",
 )
 
 EXAMPLES: Final = (
@@ -250,16 +256,16 @@ def _unknown(spelling: str) -> UsageError:
 
 def help_text() -> str:
     """``bpfpack run --help``."""
+    from textwrap import wrap
+
     left = [_left(option) for option in OPTIONS]
     size = max(map(len, left))
     lines = [
         "Usage: bpfpack run [OPTIONS] REF [PACKAGE OPTIONS]",
         "",
-        "Fetch, verify, load and show a package; everything after REF belongs to the package.",
+        "Fetch, verify, load and show a package.",
         "",
-        "REF is a reference (ghcr.io/x/opensnoop:1.0), a path that begins with /, ./, ../ or ~",
-        "(OCI archive, directory, .bpf.c or .o), an https:// URL of an archive, or - for stdin.",
-        "",
+        *(line for paragraph in DETAILS for line in (*wrap(paragraph, 88), "")),
         "Options:",
         *(f"  {name.ljust(size)}  {o.help}" for name, o in zip(left, OPTIONS, strict=True)),
         "",

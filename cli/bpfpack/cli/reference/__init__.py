@@ -1,0 +1,1 @@
+"""What the commands are, as values, and what is made of it: pages, man pages, completions."""
