@@ -14,6 +14,7 @@ from bpfpack.spec.errors import UsageError
 _SPELLINGS = [s for o in OPTIONS for s in (o.long, o.short) if s]
 _WORDS = st.one_of(
     st.sampled_from([*_SPELLINGS, "json", "never", "10s", "3", "ghcr.io/x/tool", "./x", "-", "--"]),
+    st.sampled_from(["events:json", "a:b:csv", ":raw", "events:", "events=16M", "make -j4"]),
     st.sampled_from(_SPELLINGS).map(lambda s: f"{s}=json"),
     st.sampled_from(["-qv", "-ojson", "-qo", "-qx", "--no-such", "--pid", "-p7", "run", "", "--="]),
     st.text(max_size=6),
@@ -68,3 +69,16 @@ def test_a_request_or_a_usage_error(words: list[str]) -> None:
     assert list(request.arguments) == words[taken:]
     if request.reference is not None:
         assert words[taken - 1] == request.reference
+
+
+@given(st.lists(_WORDS, max_size=8))
+def test_what_is_repeatable_keeps_all_and_the_rest_the_last(words: list[str]) -> None:
+    try:
+        request = parse_run(words)
+    except UsageError:
+        return
+    repeatable = {o.name for o in OPTIONS if o.repeatable}
+    assert all(request.values(o.name) == () for o in OPTIONS if not request.flag(o.name))
+    for name, values in request.options.items():
+        assert len(values) == 1 or name in repeatable
+        assert request.value(name) == values[-1]
