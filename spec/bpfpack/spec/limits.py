@@ -106,6 +106,13 @@ class Limits:
     # Names that are compared with one that is missing.
     symbol_table: int = 512 * MIB
     near_names: int = 256 * KIB
+    # Stacks.  Kernels with debugging say 15 MiB; libLLVM has 90,000 functions, a browser with
+    # its symbols 700,000: 24 bytes and a name for each symbol, of all files together.
+    kallsyms: int = 64 * MIB
+    stack_symbols: int = 4_000_000
+    # Processes whose mappings are remembered, and how often for one that starts new programs.
+    stack_processes: int = 1024
+    stack_mappings: int = 4
     # ld.so.cache, 100 KiB on a large desktop; /proc/PID/maps of a process with 65530 mappings.
     library_cache: int = 16 * MIB
     process_maps: int = 16 * MIB

@@ -136,6 +136,25 @@ class ElfFile:
         told = ", ".join(f"{offset:#x}" for offset in sorted(offsets))
         raise SpecError(f"has several functions {name!r}, at {told}")
 
+    def address_at(self, offset: int) -> int | None:
+        """Return the address of the code at an offset in the file, None where there is none."""
+        for segment in self._segments:
+            if segment.offset <= offset < segment.offset + segment.size:
+                return offset - segment.offset + segment.address
+        return None
+
+    def symbol_tables(self) -> Iterator[tuple[bytes, bytes, str]]:
+        """Yield entries, names and the entries' layout of each table, the larger kind first.
+
+        Raises SpecError.
+        """
+        size = struct.calcsize(self._shape.symbol)
+        for kind in (_SHT_SYMTAB, _SHT_DYNSYM):
+            for section in self._sections:
+                if section.type == kind:
+                    data = self._read(section.offset, section.size - section.size % size)
+                    yield data, self._names(section), self._shape.symbol
+
     def _missing(self, name: str, named: list[_Symbol]) -> SpecError:
         if any(s.info & 15 == _STT_GNU_IFUNC for s in named):
             return SpecError(

@@ -1,0 +1,1 @@
+"""From addresses of stacks to names of functions, of the kernel and of processes."""
