@@ -1,6 +1,7 @@
 """`copy` from registry to registry: all of it arrives, unchanged, and its name last of all."""
 
 import contextlib
+import hashlib
 import io
 import itertools
 import json
@@ -267,6 +268,47 @@ def test_what_breaks_off_gets_no_name(
         place.resolve("1.0")
     assert carried(origin, place).problems == (), "the next time it is whole"
     check_whole(origin, place, "1.0")
+
+
+def test_what_another_algorithm_names(
+    client: RegistryClient, ours: RunningRegistry, second: RunningRegistry
+) -> None:
+    """A child that its index lists by sha512, and the index itself asked for so."""
+    origin, place = fresh(client, ours), fresh(client, second)
+    fill(origin, ONE)
+    named = Digest("sha512", hashlib.sha512(ONE.manifest.raw).hexdigest())
+    child = replace(ONE.manifest.descriptor, annotations={}, digest=named)
+    index = build_index((child,))
+    whole = Digest("sha512", hashlib.sha512(index.raw).hexdigest())
+    origin.put_as(ONE.manifest, named)
+    origin.put_as(index, whole)
+    copied = copy(origin, place, whole, "1.0", whole=True)
+    assert copied.problems == ()
+    for name, content in ((named, ONE.manifest), (whole, index), ("1.0", index)):
+        assert place.resolve(name).raw == content.raw
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 501])
+def test_a_registry_that_links_nothing_is_sent_the_blob(
+    client: RegistryClient, ours: RunningRegistry, status: int
+) -> None:
+    """Or one that does not let us read there."""
+    origin = fresh(client, ours)
+    fill(origin, ONE, "1.0")
+    with listener() as target:
+
+        def opened(seen: Seen) -> Reply:
+            if "mount=" in seen.target:
+                return Reply(status=status)
+            return Reply(status=202, headers={"Location": "/v2/y/blobs/uploads/1"})
+
+        target.on("POST", "/v2/y/blobs/uploads/", opened)
+        target.on("PUT", "/v2/y/blobs/uploads/1", Reply(status=201))
+        target.on("PUT", "/v2/y/manifests/1.0", Reply(status=201))
+        place = client.repository(target.host, "y", mount_from="x")
+        copy(origin, place, "1.0", "1.0", signatures=False)
+        sent = {seen.sha256 for seen in target.requests("PUT", "/uploads/")}
+    assert sent == {want.digest.encoded for want in children(ONE.manifest)}
 
 
 def test_an_older_copy_keeps_its_name_until_the_new_one_is_whole(

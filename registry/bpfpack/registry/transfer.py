@@ -8,7 +8,7 @@ tag finds all of it.  All bytes pass `bounded` in the sink.
 import io
 import itertools
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import Final, Protocol, runtime_checkable
 
@@ -46,6 +46,15 @@ class Resolves(Sink, Protocol):
     """A sink that can be asked what a tag names there already."""
 
     def resolve(self, name: str | Digest) -> Manifest | Index: ...
+
+
+@runtime_checkable
+class NamesByDigest(Protocol):
+    """A sink that finds a manifest by the digest that it was stored under alone."""
+
+    def put_as(self, manifest: Manifest | Index, digest: Digest) -> None:
+        """Store a manifest under a digest of its own algorithm."""
+        ...
 
 
 @valuetype
@@ -117,13 +126,14 @@ def copy(
     descriptions, names nothing that has lost one, and raises TransportError then.
     """
     root = source.resolve(name)
-    contents = _graph(source, root, platform)
+    graph = _graph(source, root, platform, name)
+    contents = tuple(graph.values())
     mover = _Mover(source, sink, progress, verb, concurrency)
     mover.blobs(contents)
     if not signatures:
-        _put_all(sink, contents, tag)
+        _put_all(sink, graph, tag)
         return Copied(content=root, blobs=mover.moved, signatures=0)
-    _put_all(sink, contents, None)
+    _put_all(sink, graph, None)
     problems = _Problems()
     extras = _extras(source, contents, problems, LIMITS.index_depth if whole else 1)
     count = sum(mover.carry(e, problems) for e in extras)
@@ -142,24 +152,38 @@ def copy(
     )
 
 
-def _put_all(sink: Sink, contents: tuple[Manifest | Index, ...], tag: str | None) -> None:
-    *below, root = contents
-    for content in below:
+def _put_all(sink: Sink, contents: Mapping[Digest, Manifest | Index], tag: str | None) -> None:
+    *below, (name, root) = contents.items()
+    for digest, content in below:
+        _put(sink, content, digest)
+    if tag is None:
+        _put(sink, root, name)
+    else:
+        sink.put(root, tag)
+
+
+def _put(sink: Sink, content: Manifest | Index, name: Digest) -> None:
+    """Store a manifest under the digest that it is asked for by."""
+    if name != content.descriptor.digest and isinstance(sink, NamesByDigest):
+        sink.put_as(content, name)
+    else:
         sink.put(content)
-    sink.put(root, tag)
 
 
 def _graph(
-    source: Source, root: Manifest | Index, platform: Platform | None
-) -> tuple[Manifest | Index, ...]:
-    """Return every manifest to copy, children before parents, each once.
+    source: Source,
+    root: Manifest | Index,
+    platform: Platform | None,
+    name: str | Digest | None = None,
+) -> Mapping[Digest, Manifest | Index]:
+    """Return every manifest to copy by the digest that names it, children before parents.
 
     Raises LimitExceeded for depth and number.  No index holds itself, since each child has
     the digest that its parent names.
     """
     found: dict[Digest, Manifest | Index] = {}
 
-    def visit(content: Manifest | Index, depth: int) -> None:
+    def visit(digest: Digest, content: Manifest | Index, depth: int) -> None:
         if depth > LIMITS.index_depth:
             raise LimitExceeded(f"indexes nested deeper than {LIMITS.index_depth}")
         if len(found) > LIMITS.index_children:
@@ -167,11 +191,11 @@ def _graph(
         if isinstance(content, Index):
             for child in _wanted(content, platform):
                 if child.digest not in found:
-                    visit(resolve_child(source, child), depth + 1)
-        found[content.descriptor.digest] = content
+                    visit(child.digest, resolve_child(source, child), depth + 1)
+        found[digest] = content
 
-    visit(root, 0)
-    return tuple(found.values())
+    visit(name if isinstance(name, Digest) else root.descriptor.digest, root, 0)
+    return found
 
 
 def _wanted(index: Index, platform: Platform | None) -> tuple[Descriptor, ...]:
@@ -275,8 +299,8 @@ class _Mover:
         try:
             if extra.tag is not None and isinstance(extra.content, Index):
                 raise SpecError("an index, which is not copied")
-            contents = _graph(self._source, extra.content, None)
-            manifests = [content for content in contents if isinstance(content, Manifest)]
+            graph = _graph(self._source, extra.content, None)
+            manifests = [content for content in graph.values() if isinstance(content, Manifest)]
             self._extra_bytes += sum(want.size for m in manifests for want in children(m))
             if self._extra_bytes > LIMITS.layer:
                 raise LimitExceeded(f"more than {LIMITS.layer} bytes of them, left behind")
@@ -284,7 +308,7 @@ class _Mover:
             if extra.tag is not None and isinstance(extra.content, Manifest):
                 self._attach(extra.tag, extra.content)
             else:
-                _put_all(self._sink, contents, extra.tag)
+                _put_all(self._sink, graph, extra.tag)
         except _THEIRS as e:  # not StoreError: nothing else would be kept either
             problems.note(extra.name, e)
             return False

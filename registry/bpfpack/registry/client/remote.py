@@ -253,9 +253,14 @@ class RemoteRepository:
 
         Raises Denied, TransportError, DigestMismatch when the registry stored other bytes.
         """
-        digest = manifest.descriptor.digest
-        call = self._endpoint.put_manifest(manifest, tag or digest)
-        answer = self._client.ask(call)
+        self._put(manifest, tag or manifest.descriptor.digest)
+
+    def put_as(self, manifest: Manifest | Index, digest: Digest) -> None:
+        """Store a manifest under a digest of its own algorithm; raises as `put` does."""
+        self._put(manifest, digest)
+
+    def _put(self, manifest: Manifest | Index, name: str | Digest) -> None:
+        answer = self._client.ask(self._endpoint.put_manifest(manifest, name))
         check_digest(answer, manifest.raw)
         subject = manifest.subject
         if subject is None or answer.head.headers.get("oci-subject") == str(subject.digest):

@@ -26,6 +26,8 @@ _log: Final = logging.getLogger(__name__)
 _TRIES: Final = 3
 # A proxy's limit on bodies, or a server that knows chunks only.
 _TOO_MUCH_AT_ONCE: Final = frozenset({405, 411, 413})
+# What registries say to a mount that they do not do.
+_NO_MOUNT: Final = frozenset({400, 404, 405, 501})
 # After these the registry is asked where it is.
 _LOOK_AGAIN: Final = frozenset({None, 416}) | retry.STATUSES
 _RANGE: Final = re.compile(r"(?:bytes=)?0-([0-9]{1,19})")
@@ -86,10 +88,16 @@ class Uploader:
 
     def _start(self, digest: Digest, mount_from: str | None) -> Answer | None:
         """Open an upload, None when a mount made one unnecessary."""
-        answer = self._ask(self._endpoint.start_upload(digest if mount_from else None, mount_from))
-        if answer.head.status == 201 and mount_from:
-            return None
-        return answer
+        if mount_from is not None:
+            try:
+                answer = self._ask(self._endpoint.start_upload(digest, mount_from))
+            except TransportError as e:
+                # Who may not read there, or asks a registry that links nothing, can still send.
+                if not isinstance(e, Denied) and e.status not in _NO_MOUNT:
+                    raise
+            else:
+                return None if answer.head.status == 201 else answer
+        return self._ask(self._endpoint.start_upload())
 
     def _whole(self, location: str, want: Descriptor, blob: "_Blob") -> None:
         try:
