@@ -4,7 +4,6 @@ import contextlib
 import functools
 import json
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -153,10 +152,8 @@ def in_kernel(*kinds: str) -> set[tuple[str, int]]:
     """The programs, maps and links that bpftool shows, as (kind, id)."""
     found = set()
     for kind in kinds or ("prog", "map", "link"):
-        shown = subprocess.run(
-            [tool("bpftool"), "-j", kind, "show"], capture_output=True, check=True, timeout=30
-        )
-        found |= {(kind, int(item["id"])) for item in json.loads(shown.stdout)}
+        shown = run(tool("bpftool"), "-j", kind, "show")
+        found |= {(kind, int(item["id"])) for item in json.loads(shown)}
     return found
 
 

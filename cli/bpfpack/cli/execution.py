@@ -61,6 +61,11 @@ class Settings:
         """Whether a newline ends each event."""
         return all(one.shape != "raw" for one in self.shown)
 
+    @property
+    def texts(self) -> bool:
+        """Whether nothing is shown but what iterators print."""
+        return self.trace is None and all(one.output.kind == "text" for one in self.shown)
+
 
 def execute(
     host: Host,
@@ -73,6 +78,8 @@ def execute(
     """Load, attach, show, detach; returns the exit code.  Raises KernelError, UsageError."""
     _undo_dead(host)
     chosen = settings(plan, request)
+    # What iterators print is there: nothing is waited for.
+    at_once = chosen.texts and chosen.timeout is None and target is None
     plan = replace(plan, outputs=tuple(one.output for one in chosen.shown))
     # No message holds up a signal, or the detaching that follows one.
     host.printer.waits = False
@@ -100,18 +107,20 @@ def execute(
                 sink=sink,
                 stop=stop,
                 detach=session.detach,
-                timeout=chosen.timeout,
+                timeout=0.0 if at_once else chosen.timeout,
                 max_events=chosen.max_events,
                 target_fd=target.fd if target else None,
             )
             session.attach()
             capabilities.drop(keep=_KEPT if target is None else (*_KEPT, *target.needs))
-            host.printer.info(f"attached {counted(len(plan.loaded), 'program')}; Ctrl-C ends it")
+            if not at_once:
+                told = f"attached {counted(len(plan.loaded), 'program')}; Ctrl-C ends it"
+                host.printer.info(told)
             if target is not None:
                 target.release()
             result = loop.run()
         code = _code(result, request, target)
-    if result.reason != "closed-pipe":
+    if result.reason != "closed-pipe" and not at_once:
         host.printer.info(result.summary())
     return code
 

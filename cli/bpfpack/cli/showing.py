@@ -81,7 +81,11 @@ def _check(package: str, shown: Sequence[Shown]) -> None:
             raise UsageError(
                 f"-o {one.shape} is for one output, and {package} would show {len(shown)}"
             ).with_hint(f"-o NAME:{one.shape} chooses one of {names}")
-        if one.shape == "raw" and one.output.kind != "events":
+        if one.output.kind == "text":
+            from bpfpack.runner.events.texts import check_shape
+
+            check_shape(one.output.name, one.shape)
+        elif one.shape == "raw" and one.output.kind != "events":
             raise UsageError(
                 f"-o raw is for events; {one.output.name} is shown as table, json or csv"
             )
@@ -139,6 +143,8 @@ class Showing:
         ]
 
     def _sampler(self, session: Session, one: Shown) -> Sampler:
+        if one.output.kind == "text":
+            return self._text(session, one)
         from bpfpack.runner.events.histogram import HistogramSampler
         from bpfpack.runner.events.tables import MapOutput, TableSampler
 
@@ -152,6 +158,13 @@ class Showing:
                 one.shape, about, elements, sort=output.sort, terminal=self.terminal
             )
         return HistogramSampler(one.shape, output, about, elements, terminal=self.terminal)
+
+    def _text(self, session: Session, one: Shown) -> Sampler:
+        from bpfpack.runner.events.texts import TextSampler, check_shape
+
+        name, program = one.output.name, one.output.map
+        shape = check_shape(name, one.shape)
+        return TextSampler(shape, name, lambda: session.text(program), alone=self._alone)
 
 
 def terminal_of(fd: int) -> "Screen | None":

@@ -30,11 +30,11 @@ class Link:
     """One program attached at one place; detached by `close`, or by the end of the process."""
 
     def __init__(self, program: str, held: Attached) -> None:
-        self.program, self._held = program, held
+        self.program, self.held = program, held
 
     def close(self) -> None:
         """Detach; a second call does nothing."""
-        self._held.close()
+        self.held.close()
 
 
 def attach(
@@ -75,6 +75,10 @@ def _attach(
             yield program.attach_raw_tracepoint(target)
         case "tp_btf":
             yield program.attach_trace()
+        case "iter":
+            from bpfpack.runner.attach import iterators
+
+            yield iterators.attach(program)
         case other:
             from bpfpack.runner.attach.families import attach_to
 

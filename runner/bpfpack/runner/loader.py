@@ -104,7 +104,7 @@ class OpenObject(_Object):
         kind = planned.kind
         flags = _F_SLEEPABLE * kind.sleepable | _F_XDP_HAS_FRAGS * kind.frags
         program.set_kind(kind.prog_type, kind.attach_type or 0, flags)
-        if kind.type == "tp_btf":
+        if kind.type in ("tp_btf", "iter"):
             self._set_target(program, planned)
 
     def _set_target(self, program: NativeProgram, planned: PlannedProgram) -> None:

@@ -115,7 +115,10 @@ class Plan:
             "mapSizes": dict(self.map_sizes),
             "perfPages": dict(self.perf_pages),
             "globals": {w.variable: w.data.hex() for w in self.globals},
-            "outputs": [{"name": o.name, "map": o.map, "kind": o.kind} for o in self.outputs],
+            "outputs": [
+                {"name": o.name, "program" if o.kind == "text" else "map": o.map, "kind": o.kind}
+                for o in self.outputs
+            ],
             "capabilities": list(self.capabilities),
         }
 
@@ -131,7 +134,8 @@ class Plan:
         for write in self.globals:
             yield f"global {write.variable} = 0x{write.data.hex()}"
         for output in self.outputs:
-            yield f"output {output.name}: {output.kind} from map {output.map}"
+            where = "of program" if output.kind == "text" else "from map"
+            yield f"output {output.name}: {output.kind} {where} {output.map}"
         yield f"needs {', '.join(self.capabilities) or 'no capability'}"
 
 
@@ -164,7 +168,7 @@ def plan(
         map_sizes=_map_sizes(spec, kernel, map_sizes or {}),
         perf_pages=perf_pages or {},
         globals=tuple(_write(spec, name, data) for name, data in (values or {}).items()),
-        outputs=config.outputs,
+        outputs=(*config.outputs, *_texts(config, programs)),
         capabilities=tuple(
             dict.fromkeys(name for p in programs if p.skipped is None for name in needed(p))
         ),
@@ -307,6 +311,15 @@ def _winners(
             raise Unsupported(f"alternative {group}", f"none of its programs can run: {told}")
         winners[group] = fitting[0]
     return winners
+
+
+def _texts(config: Config, programs: tuple[PlannedProgram, ...]) -> Iterator[Output]:
+    """What iterators print: outputs of their own, by the names of the programs."""
+    taken = {output.name for output in config.outputs}
+    for program in programs:
+        if program.kind.type == "iter" and program.skipped is None:
+            name = program.name if program.name not in taken else f"{program.name}.text"
+            yield Output(name=name, map=program.name, kind="text")
 
 
 def _map_sizes(spec: ObjectSpec, kernel: Kernel, asked: Mapping[str, int]) -> dict[str, int]:

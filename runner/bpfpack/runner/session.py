@@ -13,6 +13,7 @@ from bpfpack.runner.shortage import explained
 from bpfpack.spec.trust import VerifiedArtifact
 
 if TYPE_CHECKING:
+    from bpfpack.runner.attach.iterators import TextLink
     from bpfpack.runner.journal import Journal
 
 
@@ -28,6 +29,7 @@ class Session:
         self._loaded, self.plan, self._journal = loaded, plan, journal
         self.links: list[Link] = []
         self.sources: dict[str, ClosableSource] = {}
+        self._texts: dict[str, TextLink] = {}
 
     @classmethod
     def open(
@@ -68,7 +70,23 @@ class Session:
         """Attach every program that the plan loads; raises KernelError, explained."""
         with explained():
             for planned in self.plan.loaded:
-                self.links += self._loaded.attach(planned, self._journal)
+                made = self._loaded.attach(planned, self._journal)
+                if planned.kind.type == "iter":
+                    self._keep(planned.name, made)
+                else:
+                    self.links += made
+
+    def _keep(self, program: str, made: list[Link]) -> None:
+        """Keep an iterator, which runs only as it is read, until all is freed."""
+        from bpfpack.runner.attach.iterators import TextLink
+
+        for link in made:
+            if isinstance(link.held, TextLink):
+                self._texts[program] = link.held
+
+    def text(self, program: str) -> bytes:
+        """What an iterator prints now, once it is attached; raises KernelError."""
+        return self._texts[program].read()
 
     def map(self, name: str) -> Map:
         """A map by its name, a section's (``.bss``) for globals; raises KernelError."""
@@ -88,6 +106,8 @@ class Session:
 
     def _free(self) -> None:
         try:
+            while self._texts:
+                self._texts.popitem()[1].close()
             while self.sources:
                 self.sources.popitem()[1].close()
         finally:

@@ -8,13 +8,19 @@ from bpfpack.spec.sections import ProgramKind
 from bpfpack.spec.value import valuetype
 
 #: The kinds whose section names what they are attached to, by `ProgramKind.type`.
-NAMED: Final = ("tracepoint", "raw_tp", "tp_btf")
+NAMED: Final = ("tracepoint", "raw_tp", "tp_btf", "iter")
 #: The kinds that this bpfpack can attach, for people.
 SUPPORTED: Final = (
     *(*NAMED, "perf_event", "uprobe", "uretprobe"),
     *("xdp", "tc", "cgroup", "sockops", "socket"),
 )
 _FAMILIES: Final = ("perf_event", "uprobe", "xdp", "tc", "cgroup", "socket")
+_OF_SOMETHING: Final = {
+    "bpf_map_elem": "map",
+    "bpf_sk_storage_map": "map",
+    "sockmap": "map",
+    "cgroup": "cgroup",
+}
 # Without these options of the build a kernel has no such programs.
 _NEEDS: Final = {
     "perf_event": ("CONFIG_BPF_EVENTS", "CONFIG_PERF_EVENTS"),
@@ -57,6 +63,8 @@ def why_not(kind: ProgramKind, kernel: Kernel) -> Fault | None:
     """Return what keeps, or may keep, programs of that kind from running; None for nothing."""
     if kind.type not in NAMED:
         return _by_target(kind, kernel)
+    if kind.type == "iter":
+        return _iterator(kind, kernel)
     if kind.target is None:
         return Fault(feature=kind.type, why="its section names no tracepoint to attach to")
     if (fault := _type_missing(kind, kernel, ("CONFIG_BPF_EVENTS",))) is not None:
@@ -71,6 +79,28 @@ def why_not(kind: ProgramKind, kernel: Kernel) -> Fault | None:
     if answer is Answer.UNKNOWN:
         return _doubt(kind, kernel)
     return unknown_tracepoint(kind, kernel) if answer is Answer.NO else None
+
+
+def _iterator(kind: ProgramKind, kernel: Kernel) -> Fault | None:
+    if kind.target is None:
+        return Fault(feature="iter", why="its section names no iterator")
+    if kind.target in _OF_SOMETHING:
+        return Fault(
+            feature=f"iter {kind.target}",
+            why=f"iterators of one {_OF_SOMETHING[kind.target]} are not supported yet by bpfpack",
+        )
+    if kernel.has_btf() is Answer.NO:
+        return no_btf("iter", kernel)
+    # include/linux/bpf.h, DEFINE_BPF_ITER_FUNC; the context of each is a struct of this name.
+    answer = kernel.has_type(f"bpf_iter__{kind.target}")
+    if answer is Answer.UNKNOWN:
+        return Fault(feature="iter", why="the kernel's BTF cannot be read here", sure=False)
+    return unknown_iterator(kind) if answer is Answer.NO else None
+
+
+def unknown_iterator(kind: ProgramKind) -> Fault:
+    """The kernel has no such iterator."""
+    return Fault(feature=f"iter {kind.target}", why="this kernel has no such iterator")
 
 
 def _doubt(kind: ProgramKind, kernel: Kernel) -> Fault:
@@ -126,7 +156,9 @@ def no_btf(feature: str, kernel: Kernel) -> Fault:
 
 
 def unknown_tracepoint(kind: ProgramKind, kernel: Kernel) -> Fault:
-    """The kernel has no such tracepoint; names that are spelled alike may be meant."""
+    """The kernel has no such tracepoint, or iterator; names that are spelled alike may be meant."""
+    if kind.type == "iter":
+        return unknown_iterator(kind)
     near = kernel.near(kind.target or "")
     if kind.type != "tracepoint":
         near = tuple(name.rpartition("/")[2] for name in near)

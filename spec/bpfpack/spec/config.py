@@ -18,8 +18,9 @@ from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.value import field, valuetype
 
-OutputKind = Literal["events", "histogram", "table"]
-OUTPUT_KINDS: Final[tuple[str, ...]] = get_args(OutputKind)
+OutputKind = Literal["events", "histogram", "table", "text"]
+#: What a config may say; *text* is what an iterator prints, which needs no saying.
+OUTPUT_KINDS: Final[tuple[str, ...]] = get_args(OutputKind)[:-1]
 Scale = Literal["log2", "linear"]
 SCALES: Final[tuple[str, ...]] = get_args(Scale)
 #: Roles give an option a meaning that `run` itself uses.

@@ -113,6 +113,8 @@ class Limits:
     # Processes whose mappings are remembered, and how often for one that starts new programs.
     stack_processes: int = 1024
     stack_mappings: int = 4
+    # What an iterator prints in one walk: a million open files, a line for each.
+    iterator_text: int = 64 * MIB
     # ld.so.cache, 100 KiB on a large desktop; /proc/PID/maps of a process with 65530 mappings.
     library_cache: int = 16 * MIB
     process_maps: int = 16 * MIB

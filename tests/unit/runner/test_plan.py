@@ -71,6 +71,13 @@ class RecordedKernel:
         return tuple(t for t in self.tracepoints or () if t[-3:] == name[-3:])
 
 
+class _Blind(RecordedKernel):
+    """A kernel whose types cannot be read."""
+
+    def has_type(self, name: str) -> Answer:
+        return Answer.UNKNOWN
+
+
 def _spec(
     *sections: str, maps: tuple[MapSpec, ...] = (), variables: tuple[Variable, ...] = ()
 ) -> ObjectSpec:
@@ -209,13 +216,32 @@ def test_tp_btf_needs_btf() -> None:
         ("xdp/devmap", "xdp/devmap"),
         ("netkit/peer", "netkit/peer"),
         ("uprobe.multi/x:y", "uprobe"),
-        ("iter/task", "iter"),
+        ("iter/bpf_map_elem", "iter bpf_map_elem"),
     ],
 )
 def test_other_kinds_are_not_supported_yet(section: str, kind: str) -> None:
     with pytest.raises(Unsupported, match="not supported yet by bpfpack") as e:
         plan(_spec(section), _config(), RecordedKernel())
     assert e.value.feature == kind
+
+
+def test_what_an_iterator_prints_is_an_output() -> None:
+    kernel = RecordedKernel(types=("bpf_iter__task",))
+    output = Output(name="p0", map="m", kind="table")
+    made = plan(_spec("iter/task"), _config(), kernel)
+    assert [(o.name, o.map, o.kind) for o in made.outputs] == [("p0", "p0", "text")]
+    made = plan(_spec("iter/task"), _config(outputs=(output,)), kernel)
+    assert [o.name for o in made.outputs] == ["p0", "p0.text"]
+    assert list(made.lines())[-2:] == [
+        "output p0.text: text of program p0",
+        "needs CAP_BPF, CAP_PERFMON",
+    ]
+    with pytest.raises(Unsupported, match="no such iterator"):
+        plan(_spec("iter/task"), _config(), RecordedKernel())
+    with pytest.raises(Unsupported, match="names no iterator"):
+        plan(_spec("iter"), _config(), kernel)
+    (unsure,) = plan(_spec("iter/task"), _config(), _Blind()).programs
+    assert unsure.doubt is not None
 
 
 def test_kprobes_are_said_to_be_missing_from_the_kernel_too() -> None:

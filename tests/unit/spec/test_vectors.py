@@ -23,6 +23,7 @@ PROVED_BY: Final = {
     "4.4": "tests/unit/builder/test_reproducible.py",
     "5.7": "tests/unit/builder/test_header.py",
     "6.5": "tests/unit/builder/test_diagnostics.py",
+    "7.7": "tests/kernel/test_attach_iterator.py",
     "8.1": "tests/unit/spec/test_signature_vectors.py",
     "8.3": "tests/unit/spec/test_trust_attacks.py",
     "8.5": "tests/unit/registry/test_trust_collect.py",

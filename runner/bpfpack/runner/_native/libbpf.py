@@ -78,6 +78,7 @@ def _result(result: int, function: Any, args: tuple[Any, ...]) -> int:
 
 #: C prototypes of everything used: the error check, the result, the arguments.
 PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
+    "bpf_iter_create": (check_int, _I, _I),
     "bpf_link__destroy": (check_int, _I, _P),
     "bpf_link__fd": (check_int, _I, _P),
     "bpf_link_create": (check_int, _I, _I, _I, _I, _P),
@@ -102,6 +103,7 @@ PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "bpf_object__next_map": (plain, _P, _P, _P),
     "bpf_object__next_program": (plain, _P, _P, _P),
     "bpf_object__open_mem": (check_pointer, _P, _P, _SIZE, _P),
+    "bpf_program__attach_iter": (check_pointer, _P, _P, _P),
     "bpf_program__attach_perf_event": (check_pointer, _P, _P, _I),
     "bpf_program__attach_raw_tracepoint": (check_pointer, _P, _P, _S),
     "bpf_program__attach_trace": (check_pointer, _P, _P),

@@ -201,6 +201,10 @@ class NativeProgram(_Part):
         """Attach to an open perf event, which the link owns from then on."""
         return NativeLink(fn("bpf_program__attach_perf_event")(self.ptr, event))
 
+    def attach_iter(self) -> "NativeLink":
+        """Make a link of the iterator that the program was loaded for."""
+        return NativeLink(fn("bpf_program__attach_iter")(self.ptr, None))
+
     def attach_trace(self) -> "NativeLink":
         """Attach to the BTF target that the program was loaded with."""
         return NativeLink(fn("bpf_program__attach_trace")(self.ptr))
