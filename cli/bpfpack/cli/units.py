@@ -15,7 +15,7 @@ _SECONDS: Final = {
     "h": 3600.0,
     "d": 86400.0,
 }
-_BYTES: Final = re.compile(r"([0-9]{1,12})(?:([kmgKMG])(?:i?[bB])?|[bB])?")
+_BYTES: Final = r"([0-9]{1,12})(?:([kmgKMG])(?:i?[bB])?|[bB])?"
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h|d)?")
 
 
@@ -88,7 +88,7 @@ def byte_count(text: str, option: str) -> int:
     >>> byte_count("16M", "--buffer-size")
     16777216
     """
-    match = _BYTES.fullmatch(text)
+    match = re.fullmatch(_BYTES, text)  # compiled where it is asked for: not in every run
     if not match or not int(match[1]):
         raise UsageError(f"{option}: not a size: {text[:40]!r}").with_hint("write 64k, 16M or 1G")
     return int(match[1]) << 10 * "kmg".find(match[2].lower()) + 10 if match[2] else int(match[1])

@@ -5,6 +5,7 @@ import os
 import select
 import shlex
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -22,26 +23,30 @@ class Command(Process):
     """A command of ours, held before its first instruction until `release`.
 
     It has our terminal, directory and environment.  `close` leaves nothing of it behind.
-    Raises UsageError for what is no command line, NotFound and KernelError for what cannot be
-    executed.
+    ``patience`` is in seconds.  Raises UsageError for what is no command line, NotFound and
+    KernelError for what cannot be executed.
     """
 
     #: It may have become another user's.
     needs = ("CAP_KILL",)
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, patience: float = _PATIENCE) -> None:
         self._argv = _words(text)
         self._path = _find(self._argv[0])
         self._status: int | None = None
-        held, self._go = os.pipe2(os.O_CLOEXEC)
-        self._failed, failing = os.pipe2(os.O_CLOEXEC)
-        pid = os.fork()
-        if not pid:
-            os.close(self._go)
-            _execute(self._path, self._argv, held, failing)
+        self._patience = patience
+        with ExitStack() as undo:
+            held, self._go = _pipe(undo)
+            self._failed, failing = _pipe(undo)
+            pid = os.fork()
+            if not pid:
+                os.close(self._go)
+                _execute(self._path, self._argv, held, failing)
+            undo.callback(_end, pid)
+            super().__init__(pid)
+            undo.pop_all()
         os.close(held)
         os.close(failing)
-        super().__init__(pid)
 
     def release(self) -> None:
         """Let it run; raises KernelError when the kernel does not execute it."""
@@ -57,11 +62,11 @@ class Command(Process):
         """Wait for its end and return its exit code.
 
         ``number`` is what ended the run before it: it gets that signal, too, and SIGKILL if it
-        is still there 5 seconds later.
+        is still there when our patience has ended.
         """
         if number is not None and not self._ended(_ITSELF if number == signal.SIGINT else 0):
             self._send(number)
-            if not self._ended(_PATIENCE):
+            if not self._ended(self._patience):
                 self.give_up()
         return self.exit_code()
 
@@ -89,6 +94,18 @@ class Command(Process):
         if self._status is None:
             # Until we ask how it ended its number is its own.
             os.kill(self.pid, number)
+
+
+def _pipe(undo: ExitStack) -> tuple[int, int]:
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    undo.callback(os.close, reading)
+    undo.callback(os.close, writing)
+    return reading, writing
+
+
+def _end(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _words(text: str) -> list[str]:

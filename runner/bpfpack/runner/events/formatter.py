@@ -17,7 +17,7 @@ digits in a table; CSV has no column for it and leaves all cells empty.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 from bpfpack.runner.events.batch import Batch
 from bpfpack.runner.events.clock import SystemClock, WallClock
@@ -25,10 +25,12 @@ from bpfpack.runner.events.jsonlines import JsonRow, dump
 from bpfpack.runner.events.rows import Column, Rows
 from bpfpack.runner.events.selector import Selector
 from bpfpack.runner.events.table import Columns
-from bpfpack.runner.events.terminal import Screen
 from bpfpack.spec.record import RecordLayout
 from bpfpack.spec.safetext import fit, json_string, printable
 from bpfpack.spec.value import valuetype
+
+if TYPE_CHECKING:
+    from bpfpack.runner.events.terminal import Screen
 
 OutputFormat = Literal["table", "json", "csv", "raw"]
 OUTPUT_FORMATS: Final[tuple[str, ...]] = get_args(OutputFormat)
@@ -74,7 +76,7 @@ def make_formatter(
     shape: OutputFormat,
     output: EventOutput,
     *,
-    terminal: Screen | None = None,
+    terminal: "Screen | None" = None,
     clock: WallClock | None = None,
 ) -> Formatter:
     """Return the reference formatter; ``terminal`` is where table lines are cut."""
@@ -190,7 +192,7 @@ def csv_quoted(text: str) -> str:
 class TableFormatter:
     """Aligned columns; a block, with a header of its own, whenever the type changes."""
 
-    def __init__(self, known: _Known, terminal: Screen | None) -> None:
+    def __init__(self, known: _Known, terminal: "Screen | None") -> None:
         self._known, self._terminal = known, terminal
         self._blocks = [Columns(rows.columns, terminal) for rows in known.rows]
         self._shown: int | None = None

@@ -1,11 +1,13 @@
 """Aligned columns for a terminal or a log."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bpfpack.runner.events.rows import Column
-from bpfpack.runner.events.terminal import Screen
 from bpfpack.spec.safetext import fit, printable, width
+
+if TYPE_CHECKING:
+    from bpfpack.runner.events.terminal import Screen
 
 #: Columns that no cell may make wider, so that one long path does not spread the rest.
 _WIDEST: Final = 64
@@ -18,7 +20,7 @@ class Columns:
     is given.
     """
 
-    def __init__(self, columns: Sequence[Column], terminal: Screen | None) -> None:
+    def __init__(self, columns: Sequence[Column], terminal: "Screen | None") -> None:
         self._titles = [printable(c.field.title.upper(), _WIDEST) for c in columns]
         self._widths = [
             max(width(title), c.width) for title, c in zip(self._titles, columns, strict=True)
