@@ -91,6 +91,7 @@ def test_every_test_module_is_in_a_named_place() -> None:
         "arch",
         "attacks",
         "contract",
+        "fuzz",
         "property",
         "conformance",
         "image",

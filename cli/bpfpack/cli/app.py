@@ -39,7 +39,7 @@ _RUN, _HOST = "Running", "This host"
 COMMANDS: Final[dict[str, Command]] = {
     "init": Command("init", "Make a directory with a program that builds and runs.", _PACKAGES),
     "build": Command("build", "Build a package from C or a prebuilt object.", _PACKAGES),
-    "gen": Command("gen", "Generate what builds need.", _PACKAGES),
+    "gen": Command("gen", "Generate what builds and packagers need.", _PACKAGES),
     "list": Command("store", "List the packages in the local store.", _PACKAGES),
     "images": Command("store", "The same as list.", _PACKAGES, alias_of="list"),
     "inspect": Command("inspect", "Show everything about a package.", _PACKAGES),

@@ -1,5 +1,7 @@
-"""``bpfpack gen``: what builds need."""
+"""``bpfpack gen``: what builds and packagers need."""
 
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -8,16 +10,23 @@ import typer
 from bpfpack.builder import vmlinux as builder
 from bpfpack.cli.app import epilog, new_app
 from bpfpack.cli.host import Host
+from bpfpack.cli.reference.pages import all_pages
+from bpfpack.registry.owned import mapped
 from bpfpack.spec.bounded import read_at_most
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.limits import LIMITS
 
-app = new_app("Generate what builds need.", ("bpfpack gen vmlinux > vmlinux.h",))
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="Made when missing.")]
+
+app = new_app(
+    "Generate what builds and packagers need.",
+    ("bpfpack gen vmlinux > vmlinux.h", "bpfpack gen man share/man/man1"),
+)
 
 
 @app.callback()
 def _gen() -> None:
-    """Generate what builds need."""
+    """Generate what builds and packagers need."""
 
 
 @app.command(
@@ -46,3 +55,30 @@ def vmlinux(
         header = builder.from_bytes(data)
     with host.printer.writing() as out:
         out.buffer.write(header)
+
+
+@app.command(epilog=epilog(("bpfpack gen man share/man/man1",)))
+def man(directory: Directory) -> None:
+    """Write the manual: one page of section 1 for each command."""
+    from bpfpack.cli.reference.man import man as page_of
+
+    release = version("bpfpack")
+    _fill(directory, {f"{page.slug}.1": page_of(page, release) for page in all_pages()})
+
+
+@app.command(epilog=epilog(("bpfpack gen pages docs/commands",)))
+def pages(directory: Directory) -> None:
+    """Write the commands' pages of the documentation, in Markdown."""
+    from bpfpack.cli.reference.markdown import index, markdown
+
+    every = all_pages()
+    files = {f"{page.slug}.md": markdown(page) for page in every}
+    _fill(directory, {"index.md": index(every), **files})
+
+
+def _fill(directory: Path, files: Mapping[str, str]) -> None:
+    """Write files into a directory, made when missing; raises StoreError."""
+    with mapped(str(directory)):
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (directory / name).write_text(text)
