@@ -46,6 +46,9 @@ def login(
     The credential is tried first, then kept where docker keeps it, or in docker's helper.
     A registry that sends its users to another domain for a token must be allowed to, once,
     with --realm.
+
+    Certificates lie in certs.d/HOST[:PORT] of the configuration directory or of /etc/docker:
+    ca.crt is trusted for that registry, client.cert with client.key is shown to it.
     """
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
     name = client.registry_name(registry)
