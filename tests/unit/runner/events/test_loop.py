@@ -128,6 +128,51 @@ def test_what_is_left_when_it_ends_is_shown_after_detaching(harness: Harness) ->
     assert result.events == 1
 
 
+def test_it_ends_with_its_target_and_shows_what_is_left(harness: Harness) -> None:
+    source, target = Source(), os.eventfd(0)
+
+    def late() -> None:
+        harness.detached += 1
+        source.records = [b"\2"]
+
+    harness.detach = late  # type: ignore[method-assign]  # what comes while detaching
+    os.eventfd_write(target, 1)
+    try:
+        result = harness.run(stream(source), target_fd=target, timeout=60)
+    finally:
+        os.close(target)
+    assert (result.reason, harness.text(), harness.detached) == ("target-ended", '{"n":2}\n', 1)
+
+
+def test_its_target_ends_it_however_much_comes(harness: Harness) -> None:
+    """It is not only asked when nothing else is to be done."""
+
+    class Busy(Source):
+        def drain(self, max_records: int) -> Batch | None:
+            os.eventfd_write(target, 1)
+            return batch(b"\1") if not harness.detached else None
+
+    source, target = Busy(), os.eventfd(0)
+    try:
+        result = harness.run(stream(source), target_fd=target)
+    finally:
+        os.close(target)
+    assert (result.reason, result.events) == ("target-ended", 1)
+
+
+def test_the_last_event_asked_for_is_shown_after_detaching(harness: Harness) -> None:
+    """A slow reader keeps no program attached once its last event is there."""
+    source = Source(b"\1", b"\2")
+    seen = []
+
+    def detach() -> None:
+        seen.append(harness.text())
+
+    harness.detach = detach  # type: ignore[method-assign]  # looks at what was shown by then
+    harness.run(stream(source), max_events=2)
+    assert (seen, harness.text()) == ([""], '{"n":1}\n{"n":2}\n')
+
+
 def test_loss_is_exact_or_unknown(harness: Harness) -> None:
     counted = stream(Source(b"\1", lost=4))
     assert harness.run(counted, timeout=0).lost == 4
