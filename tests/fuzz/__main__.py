@@ -1,27 +1,51 @@
 """``scripts/fuzz``: see there."""
 
 import argparse
+import importlib.util
 import sys
 import tempfile
 from pathlib import Path
 
-from tests.fuzz import archives
+from tests.fuzz import archives, engine
+from tests.fuzz.targets import TARGETS
 
 
 def main() -> int:
     """Fuzz what the command line names; 1 when something was found."""
     parser = argparse.ArgumentParser(prog="scripts/fuzz")
-    parser.add_argument("target")
-    parser.add_argument("--count", type=int, default=1000, help="archives")
-    parser.add_argument("--first", type=int, default=0, help="number of the first")
+    parser.add_argument("target", choices=("archives", *TARGETS))
+    parser.add_argument("--minutes", type=float, default=10, help="for a parser")
+    parser.add_argument("--count", type=int, default=1000, help="for archives: how many")
+    parser.add_argument("--first", type=int, default=0, help="for archives: number of the first")
     parser.add_argument("--seed", default="1")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir="/dev/shm") as directory:
-        result = archives.fuzz(Path(directory), told.count, seed=told.seed, first=told.first)
+        if told.target == "archives":
+            return _archives(Path(directory), told)
+        return _parser(Path(directory), told)
+
+
+def _archives(directory: Path, told: argparse.Namespace) -> int:
+    result = archives.fuzz(directory, told.count, seed=told.seed, first=told.first)
     for what, times in sorted(result.codes.items()):
         print(f"{what}: {times}")
     print(*result.faults, f"{len(result.faults)} faults", sep="\n")
     return bool(result.faults)
+
+
+def _parser(directory: Path, told: argparse.Namespace) -> int:
+    seconds = told.minutes * 60
+    if importlib.util.find_spec("atheris") is None:
+        print("without atheris, which pip installs: blindly", file=sys.stderr)
+        fed = engine.blindly(TARGETS[told.target], told.seed, seconds=seconds)
+        print(f"{told.target}: {fed.count} inputs, {len(fed.faults)} faults")
+        return bool(fed.faults)
+    code = engine.guided(told.target, int(seconds), directory)
+    found = [path for path in directory.iterdir() if path.is_file()]
+    for path in found:
+        print(f"{path.name}: {path.read_bytes()[:2000]!r}")
+    print(f"{told.target}: ended with {code}, {len(found)} faults")
+    return bool(code or found)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ from tests.fuzz.mutation import Mutator
 from tests.kit import bell
 from tests.kit.cli import PASSWORD, REPO, Host
 
-NAME: Final = "r.example/fuzzed:1"
+NAME: Final = "fuzzed:1"
 _SECONDS: Final = 30
 _MEMORY: Final = 3 << 30
 _BLOCK: Final = 512
@@ -97,7 +97,7 @@ def archive(sample: Sample, mutator: Mutator) -> bytes:
     files = dict(sample.files)
     what = mutator.choose(_KINDS)
     if what in ("bytes", "blocks", "gzip"):
-        return _container(_tar(files), mutator, what)
+        return _container(tar_of(files), mutator, what)
     if what == "index":
         files["index.json"] = mutator.document(files["index.json"])
     elif what == "lost":
@@ -106,7 +106,7 @@ def archive(sample: Sample, mutator: Mutator) -> bytes:
         path = mutator.choose(sample.signatures) if what == "signature" else getattr(sample, what)
         change = mutator.object if what == "object" else mutator.document
         _change(files, path, change)
-    return _tar(files)
+    return tar_of(files)
 
 
 # As often as there is to find.
@@ -178,7 +178,8 @@ def _container(data: bytes, mutator: Mutator, what: str) -> bytes:
     return b"".join(blocks)
 
 
-def _tar(files: dict[str, bytes]) -> bytes:
+def tar_of(files: dict[str, bytes]) -> bytes:
+    """Pack files as they are."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(files):
