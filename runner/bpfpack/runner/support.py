@@ -11,10 +11,10 @@ from bpfpack.spec.value import valuetype
 NAMED: Final = ("tracepoint", "raw_tp", "tp_btf", "iter")
 #: The kinds that this bpfpack can attach, for people.
 SUPPORTED: Final = (
-    *(*NAMED, "perf_event", "uprobe", "uretprobe"),
+    *(*NAMED, "perf_event", "uprobe", "uretprobe", "usdt"),
     *("xdp", "tc", "cgroup", "sockops", "socket"),
 )
-_FAMILIES: Final = ("perf_event", "uprobe", "xdp", "tc", "cgroup", "socket")
+_FAMILIES: Final = ("perf_event", "uprobe", "usdt", "xdp", "tc", "cgroup", "socket")
 _OF_SOMETHING: Final = {
     "bpf_map_elem": "map",
     "bpf_sk_storage_map": "map",
@@ -25,6 +25,7 @@ _OF_SOMETHING: Final = {
 _NEEDS: Final = {
     "perf_event": ("CONFIG_BPF_EVENTS", "CONFIG_PERF_EVENTS"),
     "uprobe": ("CONFIG_BPF_EVENTS", "CONFIG_UPROBE_EVENTS"),
+    "usdt": ("CONFIG_BPF_EVENTS", "CONFIG_UPROBE_EVENTS"),
     "tc": ("CONFIG_NET_SCH_INGRESS",),
     "cgroup": ("CONFIG_CGROUP_BPF",),
     "socket": ("CONFIG_PACKET",),

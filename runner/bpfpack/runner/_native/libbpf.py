@@ -109,6 +109,7 @@ PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "bpf_program__attach_trace": (check_pointer, _P, _P),
     "bpf_program__attach_tracepoint": (check_pointer, _P, _P, _S, _S),
     "bpf_program__attach_uprobe_opts": (check_pointer, _P, _P, _I, _S, _SIZE, _P),
+    "bpf_program__attach_usdt": (check_pointer, _P, _P, _I, _S, _S, _S, _P),
     "bpf_program__fd": (check_int, _I, _P),
     "bpf_program__name": (plain, _S, _P),
     "bpf_program__section_name": (plain, _S, _P),

@@ -197,6 +197,12 @@ class NativeProgram(_Part):
         attach = fn("bpf_program__attach_uprobe_opts")
         return NativeLink(attach(self.ptr, pid, path.encode(), offset, ctypes.byref(opts)))
 
+    def attach_usdt(self, path: str, pid: int, provider: str, name: str) -> "NativeLink":
+        """Attach to all places of a static tracepoint, in one process or in all (-1)."""
+        attach = fn("bpf_program__attach_usdt")
+        names = provider.encode(), name.encode()
+        return NativeLink(attach(self.ptr, pid, path.encode(), *names, None))
+
     def attach_perf_event(self, event: int) -> "NativeLink":
         """Attach to an open perf event, which the link owns from then on."""
         return NativeLink(fn("bpf_program__attach_perf_event")(self.ptr, event))

@@ -120,6 +120,21 @@ class CodeAttachment:
         return where if self.pid is None else f"{where}, process {self.pid}"
 
 
+@valuetype
+class MarkerAttachment:
+    """A statically defined tracepoint of a file, in one process or in all."""
+
+    place: Located
+    provider: str
+    name: str
+    identity: FileIdentity
+    pid: int | None = None
+
+    def __str__(self) -> str:
+        where = f"{self.place}:{self.provider}:{self.name}"
+        return where if self.pid is None else f"{where}, process {self.pid}"
+
+
 Attachment: TypeAlias = (
     XdpAttachment
     | TcAttachment
@@ -127,4 +142,5 @@ Attachment: TypeAlias = (
     | CgroupAttachment
     | EventAttachment
     | CodeAttachment
+    | MarkerAttachment
 )

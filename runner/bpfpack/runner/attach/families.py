@@ -9,6 +9,7 @@ from bpfpack.runner.attach.attachments import (
     CgroupAttachment,
     CodeAttachment,
     EventAttachment,
+    MarkerAttachment,
     SocketAttachment,
     TcAttachment,
     XdpAttachment,
@@ -36,6 +37,10 @@ def attach_to(
             from bpfpack.runner.attach import uprobe
 
             yield uprobe.attach(program, to, returning=returning)
+        case MarkerAttachment():
+            from bpfpack.runner.attach import uprobe
+
+            yield uprobe.attach_marker(program, to)
         case XdpAttachment():
             from bpfpack.runner.attach import xdp
 

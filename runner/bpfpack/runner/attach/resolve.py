@@ -4,6 +4,8 @@ Every fault is found here, before anything is loaded.
 """
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +16,8 @@ from bpfpack.runner.attach.attachments import (
     CgroupAttachment,
     CodeAttachment,
     Interface,
+    Located,
+    MarkerAttachment,
     SocketAttachment,
     TcAttachment,
     XdpAttachment,
@@ -27,6 +31,7 @@ from bpfpack.spec.targets import (
     CgroupTarget,
     CodeTarget,
     EventTarget,
+    MarkerTarget,
     SocketTarget,
     Target,
     TcTarget,
@@ -51,8 +56,8 @@ def resolve(kind: ProgramKind, target: Target, kernel: Kernel) -> Attachment:
             return find_event(target)
         case CodeTarget():
             return _code(target)
-        case _:
-            raise Unsupported(kind.type, "not supported yet by bpfpack")
+        case MarkerTarget():
+            return _marker(target)
 
 
 def _tc(target: TcTarget, kernel: Kernel) -> TcAttachment:
@@ -103,11 +108,8 @@ def _cgroup(kind: ProgramKind, target: CgroupTarget) -> CgroupAttachment:
 def _code(target: CodeTarget) -> CodeAttachment:
     place = files.locate(target.file, target.pid)
     with files.opened(place) as fd:
-        try:
+        with _read(place):
             offset = ElfFile(fd).function(target.function)
-        except SpecError as e:
-            error = UsageError(f"{place} {e.reason}")
-            raise (error.with_hint(e.hint) if e.hint else error) from e
         return CodeAttachment(
             place=place,
             function=target.function,
@@ -115,3 +117,27 @@ def _code(target: CodeTarget) -> CodeAttachment:
             identity=files.identity(fd),
             pid=target.pid,
         )
+
+
+def _marker(target: MarkerTarget) -> MarkerAttachment:
+    place = files.locate(target.file, target.pid)
+    with files.opened(place) as fd:
+        with _read(place):
+            ElfFile(fd).require_marker(target.provider, target.name)
+        return MarkerAttachment(
+            place=place,
+            provider=target.provider,
+            name=target.name,
+            identity=files.identity(fd),
+            pid=target.pid,
+        )
+
+
+@contextmanager
+def _read(place: Located) -> Iterator[None]:
+    """Say of a fault in the block which file has it."""
+    try:
+        yield
+    except SpecError as e:
+        error = UsageError(f"{place} {e.reason}")
+        raise (error.with_hint(e.hint) if e.hint else error) from e

@@ -18,6 +18,10 @@ _PF_X: Final = 1
 _SHT_SYMTAB: Final = 2
 _SHT_DYNSYM: Final = 11
 _SHT_VERSYM: Final = 0x6FFFFFFF
+_SHT_NOTE: Final = 7
+# What tracepoints are noted by (sourceware.org/systemtap, "UserSpaceProbeImplementation").
+_STAPSDT: Final = b"stapsdt\0"
+_NT_STAPSDT: Final = 3
 _SHN_UNDEF: Final = 0
 _STT_FUNC: Final = 2
 _STT_GNU_IFUNC: Final = 10
@@ -27,6 +31,7 @@ _STB_WEAK: Final = 2
 # A version that is there for old programs only ("name@VERSION", not "name@@VERSION").
 _VERSYM_HIDDEN: Final = 0x8000
 _NEAR: Final = 3
+_SHOWN: Final = 8
 
 
 class _Shape(NamedTuple):
@@ -154,6 +159,36 @@ class ElfFile:
                 if section.type == kind:
                     data = self._read(section.offset, section.size - section.size % size)
                     yield data, self._names(section), self._shape.symbol
+
+    def require_marker(self, provider: str, name: str) -> None:
+        """Raise SpecError unless the file has a statically defined tracepoint of that name."""
+        known: dict[str, None] = {}
+        for section in self._sections:
+            if section.type == _SHT_NOTE:
+                known |= dict.fromkeys(self._markers(self._read(section.offset, section.size)))
+        if f"{provider}:{name}" in known:
+            return
+        error = SpecError(f"has no tracepoint {provider}:{name}")
+        told = ", ".join(list(known)[:_SHOWN])
+        raise (
+            error.with_hint(f"it has {told}{', ...' if len(known) > _SHOWN else ''}")
+            if told
+            else error
+        )
+
+    def _markers(self, notes: bytes) -> Iterator[str]:
+        """Yield PROVIDER:NAME of the notes that SystemTap's sys/sdt.h makes."""
+        head = struct.Struct(f"{self._order}III")
+        addresses = 24 if self._wide else 12
+        at = 0
+        while at + head.size <= len(notes):
+            name_size, size, kind = head.unpack_from(notes, at)
+            start = at + head.size + (name_size + 3 & ~3)
+            if notes[at + head.size :][:name_size] == _STAPSDT and kind == _NT_STAPSDT:
+                texts = notes[start + addresses : start + size].split(b"\0")
+                if len(texts) > 2:
+                    yield b":".join(texts[:2]).decode(errors="replace")
+            at = start + (size + 3 & ~3)
 
     def _missing(self, name: str, named: list[_Symbol]) -> SpecError:
         if any(s.info & 15 == _STT_GNU_IFUNC for s in named):
