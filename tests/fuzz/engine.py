@@ -1,6 +1,5 @@
 """Feeds a target: with what is covered as a guide where atheris is installed, else blindly."""
 
-import contextlib
 import importlib
 import os
 import signal
@@ -71,9 +70,12 @@ def guided(name: str, seconds: int, directory: Path) -> int:
     """Fuzz in a fork, since libFuzzer ends its process; returns how that ended."""
     if pid := os.fork():
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         _guided(name, seconds, directory)
-    os._exit(1)
+    except BaseException:  # noqa: BLE001 - it must not go on with what its parent does
+        traceback.print_exc()
+    finally:
+        os._exit(1)
 
 
 def _guided(name: str, seconds: int, directory: Path) -> None:

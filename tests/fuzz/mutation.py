@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from bpfpack.spec.elf import Elf
+from bpfpack.spec.errors import SpecError
 
 _WORDS: Final = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _STRINGS: Final = (
@@ -31,6 +32,9 @@ _VALUES: Final[tuple[Any, ...]] = (
     *([], {}, [[]], [None] * 2000, {"a": {}}),
     *_STRINGS,
 )
+
+# What grows further with each change would fill the memory.
+_LARGE, _LONG = 1 << 14, 64
 
 
 class Mutator:
@@ -78,7 +82,7 @@ class Mutator:
 
     def document(self, data: bytes) -> bytes:
         """Change a JSON document in one to three places; now and then its bytes."""
-        if self.chance() < 0.15:
+        if self.chance() < 0.15 or len(data) > _LARGE:
             return self.bytes_(data)
         found = json.loads(data)
         for _ in range(self.choose((1, 1, 2, 3))):
@@ -107,7 +111,7 @@ class Mutator:
             )
         elif what < 6 and isinstance(holder[key], str):
             holder[key] = self._string(holder[key])
-        elif isinstance(holder, list):
+        elif isinstance(holder, list) and len(holder) < _LONG:
             holder += copy.deepcopy(holder) * self.choose((1, 2, 70))
         return document
 
@@ -137,7 +141,11 @@ def spans(data: bytes) -> Sequence[tuple[int, int]]:
     """The parts of an object that somebody reads: headers, and each section."""
     table = int.from_bytes(data[40:48], "little")
     found = [(0, 64), (table, len(data))]
-    for section in Elf.parse(data).sections:
+    try:
+        sections = Elf.parse(data).sections
+    except SpecError:  # damaged before
+        return [*found, (0, len(data))]
+    for section in sections:
         at = data.find(section.data) if section.data else -1
         if at > 0:
             found.append((at, at + len(section.data)))
