@@ -204,6 +204,7 @@ class Terminal:
         self.master, slave = os.openpty()
         termios.tcsetwinsize(slave, (40, 120))
         self.shown = ""
+        self._seen = 0
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command],
             stdin=slave,
@@ -227,9 +228,9 @@ class Terminal:
 
     def until(self, pattern: str) -> re.Match[str]:
         """Read until the screen has ``pattern`` after what was matched before."""
-        start = len(self.shown)
-        while not (match := re.compile(pattern).search(self.shown, start)):
+        while not (match := re.compile(pattern).search(self.shown, self._seen)):
             assert self._read(), f"no {pattern!r} in:\n{self.shown}"
+        self._seen = match.end()
         return match
 
     def type(self, text: str) -> None:
