@@ -53,7 +53,6 @@ class Bench:
         self._host = Host(root=place)
         self._old = Host(root=place, prefix=BEFORE_TCX)
         self._packages = {name: _package(name) for name in self.names}
-        self._built: set[str] = set()
 
     def session(self, name: str) -> None:
         """Load, attach, read and close one example in this process."""
@@ -72,12 +71,14 @@ class Bench:
                     if output.kind in ("table", "histogram"):
                         list(itertools.islice(session.map(output.map).items(), 100))
 
+    def build(self) -> None:
+        """Put the examples into the store, for `command`."""
+        for package in {_directory(name) for name in self.names}:
+            self._host.run("build", "-q", "-t", f"{package}:1.0", EXAMPLES / package)
+
     def command(self, name: str, end: signal.Signals) -> None:
         """Run one example by the command, and end it."""
         host, package = self._old if name == _OLD else self._host, _directory(name)
-        if package not in self._built:
-            self._host.run("build", "-q", "-t", f"{package}:1.0", EXAMPLES / package)
-            self._built.add(package)
         targets = [f"--attach={target}" for target in _TARGETS.get(package, ())]
         with host.started("run", "-o", "json", *targets, f"{package}:1.0") as running:
             running.until("^attached ", stderr=True)
@@ -141,6 +142,7 @@ def cycle(
     for name in bench.names * warm_up:
         bench.session(name)
     if commands:
+        bench.build()
         bench.command(bench.names[0], signal.SIGINT)
     before = bench.count()
     for number, name in enumerate(itertools.islice(itertools.cycle(bench.names), sessions)):
