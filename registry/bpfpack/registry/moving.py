@@ -1,12 +1,16 @@
 """One blob on its way from a source to a sink: told to the progress, and tried again or not."""
 
 import io
+from typing import Final
 
 from bpfpack.registry.partial import Resumed
 from bpfpack.spec.bounded import Readable, Seekable
 from bpfpack.spec.content import Progress
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.errors import ContentError, Denied, NotFound, TransportError
+
+# 429, and what a sink says that takes it in parts the next time.
+_PASSES: Final = frozenset({405, 411, 413, 429})
 
 
 class Moving:
@@ -28,7 +32,7 @@ class Moving:
         if isinstance(error, ContentError):
             # A beginning that an earlier process left was not this blob's, and is gone.
             return isinstance(moved.stream, Resumed) and moved.stream.kept > 0
-        passes = error.status is None or error.status == 429 or error.status >= 500
+        passes = error.status is None or error.status in _PASSES or error.status >= 500
         return passes and not moved.seekable()
 
     def rewind(self) -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from bpfpack.registry.client.endpoints import Endpoint
 from bpfpack.registry.client.remote import RegistryClient, RemoteRepository
 from bpfpack.registry.client.settings import Settings
+from bpfpack.registry.client.upload import Uploader
+from bpfpack.registry.client.urls import origin
 from bpfpack.registry.store.memory import MemoryStore
 from bpfpack.registry.transfer import copy
 from bpfpack.spec.errors import (
@@ -24,6 +27,8 @@ from tests.kit.hostile import (
     Listener,
     Reply,
     Seen,
+    manifest_reply,
+    ranged,
 )
 from tests.kit.lying import (
     BLOB,
@@ -31,6 +36,7 @@ from tests.kit.lying import (
     MANIFEST,
     QUICK,
     WANT,
+    blob_path,
 )
 
 _PUSH = """
@@ -249,3 +255,63 @@ def test_case_14_a_registry_that_claims_what_was_not_sent_is_given_up(registry: 
     ):
         client.repository(registry.host, "x").push(WANT, io.BytesIO(BLOB))
     assert registry.requests("DELETE", "/up")
+
+
+def test_case_14_a_copy_goes_in_chunks_too(registry: Listener, other: Listener) -> None:
+    """What comes from another registry cannot be rewound: a chunk of it is kept at a time."""
+    server = ChunkServer(registry, least=0)
+    server.fail = [Reply(status=416), Reply(status=503)]
+    other.on("GET", blob_path(), ranged(BLOB))
+    other.on("GET", blob_path(EMPTY), Reply(body=b"{}"))
+    other.on("GET", "/v2/x/manifests/1", manifest_reply(MANIFEST.raw, MANIFEST.media_type))
+    registry.on("HEAD", blob_path(EMPTY), Reply(body=b"{}"))
+    registry.on("PUT", "/v2/x/manifests/1", Reply(status=201))
+    with RegistryClient(Settings(chunk=600_000), lookup=lambda *_: None) as client:
+        source, target = (client.repository(s.host, "x") for s in (other, registry))
+        copy(source, target, "1", "1", signatures=False)
+    assert bytes(server.data) == BLOB
+    assert server.spans == ["0-599999"] * 3 + ["600000-1048575"]
+
+
+def test_case_14_what_a_registry_lost_of_a_copy_is_not_made_up(
+    registry: Listener, repository: RemoteRepository
+) -> None:
+    """It forgets the first chunk when it is sent the second."""
+    server = ChunkServer(registry, least=0)
+    endpoint = Endpoint(registry=origin(registry.url), name=registry.host, repository="x")
+
+    def forgetful(seen: Seen) -> Reply:
+        if len(server.spans) == 1:
+            server.data.clear()
+        return server.take(seen)
+
+    registry.on("PATCH", "/up", forgetful)
+    with RegistryClient(Settings(chunk=600_000), lookup=lambda *_: None) as client:
+        uploader = Uploader(endpoint, client.settings, client.ask, client.pause)
+        with pytest.raises(TransportError, match="cannot be sent again"):
+            uploader.send_in_chunks(WANT, Once(BLOB))
+    assert registry.requests("DELETE", "/up")
+
+
+@pytest.mark.parametrize("data", [BLOB[:-1] + b"!", BLOB[:-1], BLOB + b"!"])
+def test_case_14_other_bytes_are_found_before_the_last_chunk(
+    registry: Listener, data: bytes
+) -> None:
+    server = ChunkServer(registry, least=0)
+    endpoint = Endpoint(registry=origin(registry.url), name=registry.host, repository="x")
+    with RegistryClient(Settings(chunk=600_000), lookup=lambda *_: None) as client:
+        uploader = Uploader(endpoint, client.settings, client.ask, client.pause)
+        with pytest.raises(ContentError):
+            uploader.send_in_chunks(WANT, Once(data))
+    assert server.spans == ["0-599999"]
+    assert registry.requests("DELETE", "/up")
+
+
+class Once:
+    """What can be read once."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = io.BytesIO(data)
+
+    def read(self, size: int, /) -> bytes:
+        return self._data.read(min(size, 10_000))

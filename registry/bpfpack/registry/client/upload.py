@@ -14,12 +14,13 @@ from bpfpack.registry.client import retry
 from bpfpack.registry.client.core import Call
 from bpfpack.registry.client.endpoints import Endpoint
 from bpfpack.registry.client.settings import Settings
+from bpfpack.registry.client.tokens import BytesBody
 from bpfpack.registry.client.urls import resolve
-from bpfpack.registry.client.wire import Answer
+from bpfpack.registry.client.wire import Answer, Body
 from bpfpack.spec.bounded import Readable, Seekable
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import Denied, DigestMismatch, SizeMismatch, StoreError, TransportError
+from bpfpack.spec.errors import Denied, DigestMismatch, SizeMismatch, TransportError
 from bpfpack.spec.safetext import printable
 
 _log: Final = logging.getLogger(__name__)
@@ -47,6 +48,8 @@ class Uploader:
         pause: Callable[[int], None],
     ) -> None:
         self._endpoint, self._settings, self._ask, self._pause = endpoint, settings, ask, pause
+        # Set by a blob that was too much at once and could not be read again; its next try knows.
+        self._in_chunks = False
 
     def send(self, want: Descriptor, source: Readable, mount_from: str | None) -> bool:
         """Store a blob; returns False when it was only linked.
@@ -55,6 +58,9 @@ class Uploader:
         ``source`` is not what ``want`` names, and TransportError.
         """
         blob = _Blob(source, want)
+        if self._in_chunks:
+            self._chunked(want, blob)
+            return True
         for attempt in range(1, _TRIES + 1):
             start = self._start(want.digest, mount_from if attempt == 1 else None)
             if start is None:
@@ -63,7 +69,10 @@ class Uploader:
             try:
                 self._whole(location, want, blob)
             except TransportError as e:
-                if blob.replayable and e.status in _TOO_MUCH_AT_ONCE:
+                if e.status in _TOO_MUCH_AT_ONCE:
+                    self._in_chunks = True
+                    if not blob.replayable:
+                        raise
                     self._chunked(want, blob)
                 elif not self._again(e, blob, attempt):
                     raise
@@ -74,9 +83,9 @@ class Uploader:
         raise TransportError(f"upload of {want.digest.short} failed {_TRIES} times")
 
     def send_in_chunks(self, want: Descriptor, source: Readable) -> None:
-        """Store a blob that would be too much at once; ``source`` must be able to seek.
+        """Store a blob that would be too much at once; raises as `send` does.
 
-        Raises as `send` does, and StoreError for a source that cannot seek.
+        Of a source that cannot seek a chunk is held in memory.
         """
         self._chunked(want, _Blob(source, want))
 
@@ -108,8 +117,9 @@ class Uploader:
         _check_digest(answer, want.digest)
 
     def _chunked(self, want: Descriptor, blob: "_Blob") -> None:
-        """Send in parts; what is not ``want`` is found before the first of them."""
-        blob.check()
+        """Send in parts; what is not ``want`` is found before the first, at least the last."""
+        if blob.replayable:
+            blob.check()
         start = self._ask(self._endpoint.start_upload())
         opened, size = _location(start), max(self._settings.chunk, _least(start))
         try:
@@ -149,7 +159,7 @@ class Uploader:
             _log.debug("cancel: %s", e)
 
 
-def _check_progress(before: int, reached: int, part: "_Part") -> None:
+def _check_progress(before: int, reached: int, part: Body) -> None:
     """Raise TransportError when a chunk's answer claims what was not sent."""
     if not before < reached <= before + part.size:
         raise TransportError(f"the registry claims {reached} bytes of an upload")
@@ -201,6 +211,9 @@ class _Blob:
         self._source, self._want = source, want
         self._seekable = source if isinstance(source, Seekable) and source.seekable() else None
         self._start = self._seekable.tell() if self._seekable else 0
+        self._reader: Readable | None = None
+        # Of what cannot be read again: the last part that was, and where it begins.
+        self._kept, self._kept_at = b"", 0
 
     @property
     def size(self) -> int:
@@ -221,11 +234,23 @@ class _Blob:
         while checked.read(_CHUNK):
             pass
 
-    def part(self, offset: int, size: int) -> "_Part":
-        """Return a window; only of a blob that can be rewound."""
-        if self._seekable is None:
-            raise StoreError("what cannot be read twice is not sent in chunks")
-        return _Part(self._seekable, self._start + offset, size)
+    def part(self, offset: int, size: int) -> Body:
+        """Return a window; of a blob that cannot be rewound the next one, or the last again."""
+        if self._seekable is not None:
+            return _Part(self._seekable, self._start + offset, size)
+        if offset == self._kept_at + len(self._kept):
+            self._reader = self._reader or self.open()
+            self._kept, self._kept_at = _read(self._reader, size), offset
+        if not self._kept_at <= offset < self._kept_at + len(self._kept):
+            raise TransportError("the registry lost a part of an upload that cannot be sent again")
+        return BytesBody(self._kept[offset - self._kept_at :])
+
+
+def _read(source: Readable, size: int) -> bytes:
+    found = bytearray()
+    while len(found) < size and (chunk := source.read(size - len(found))):
+        found += chunk
+    return bytes(found)
 
 
 class _Checked:
