@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the binary vectors: objects and BTF, made by hand, the same bytes every time.
+"""Writes the vectors that are bytes: objects, BTF and signatures, the same every time.
 
     scripts/vectors.py            write them into spec/vectors
     scripts/vectors.py --check    say whether what is there differs, and end with 1 if so
@@ -29,6 +29,7 @@ from tests.kit.elfwriter import (  # noqa: E402
     Symbol,
     prefix,
 )
+from tests.kit.judgements import judgements  # noqa: E402
 
 DECL_TAG, FUNC, PROTO, FLOAT, ENUM, TYPEDEF, VOLATILE, CONST = 17, 12, 13, 16, 6, 8, 9, 10
 ALL = 0xFFFFFFFF
@@ -415,6 +416,7 @@ def written() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, fault, data in broken_btf():
         made = vector("btf", "6.1", data, fault=fault, byteOrder="little")
         yield f"invalid/btf/{name}", made
+    yield from judgements()
 
 
 def main() -> int:

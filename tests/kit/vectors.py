@@ -8,7 +8,7 @@ import base64
 import io
 import json
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Final
 from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.metadata import make_metadata
 from bpfpack.builder.release import Release
+from bpfpack.registry.trust.check import CryptographyCheck
 from bpfpack.runner.events.formatter import EventOutput, RecordType
 from bpfpack.spec import sections, signature, strictjson
 from bpfpack.spec.agreement import check_config, display_of, record_type
@@ -34,11 +35,13 @@ from bpfpack.spec.package import PackageLayout
 from bpfpack.spec.policy import Policy
 from bpfpack.spec.record import RecordLayout
 from bpfpack.spec.reference import Reference
-from bpfpack.spec.signature import Candidate, Claims
+from bpfpack.spec.signature import Candidate, Claims, SignaturePlace
 from bpfpack.spec.targets import parse_target, section_target
+from bpfpack.spec.trust import Evidence, Mark, judge
 from bpfpack.spec.value import names
 from bpfpack.spec.versions import highest_release
 from tests.kit.records import FixedClock, shown
+from tests.kit.signing import MemoryMarks
 
 SPEC: Final = Path(__file__).parents[2] / "spec"
 VECTORS: Final = SPEC / "vectors"
@@ -314,6 +317,70 @@ def _bundle(vector: Vector) -> Any:
     }
 
 
+def _judgement(vector: Vector) -> Any:
+    """What was decided, on whose word, and the mark that it leaves; raises what a refusal is."""
+    data, origin = vector.data, vector.data["origin"]
+    manifest = parse(data["manifest"].encode())
+    index = parse(data["index"].encode()) if "index" in data else None
+    assert index is None or isinstance(index, Index)
+    reference = Reference.parse(origin["reference"])
+    judged = judge(
+        Evidence(
+            origin=Origin(
+                kind=origin["kind"],
+                reference=reference,
+                location=str(reference),
+                implicit=origin.get("implicit", False),
+            ),
+            manifest=manifest,
+            index=index,
+            places=tuple(_place(place) for place in data["places"]),
+        ),
+        Policy.from_dict(tomllib.loads(vector.bytes.decode())),
+        CryptographyCheck(),
+        now=signature.parse_time(data["now"]),
+        marks=_marks(reference, data.get("marks", ())),
+    )
+    if not judged.accepted:
+        raise judged.error()
+    assert judged.scope
+    return {
+        "scope": judged.scope.name,
+        "signers": [
+            {"name": signer.name, "form": signer.form} | _claims(signer.claims)
+            for signer in judged.signers
+        ],
+        "mark": judged.mark and [judged.mark.tag, signature.format_time(judged.mark.created)],
+    }
+
+
+def _place(data: dict[str, Any]) -> SignaturePlace:
+    return SignaturePlace(
+        name=data["name"],
+        state=data["state"],
+        reason="no answer" if data["state"] == "failed" else None,
+        candidates=tuple(
+            Candidate(
+                form=found["form"],
+                signed=base64.b64decode(found["signed"], validate=True),
+                signature=base64.b64decode(found["signature"], validate=True),
+            )
+            for found in data["candidates"]
+        ),
+    )
+
+
+def _marks(reference: Reference, data: Iterable[dict[str, str]]) -> MemoryMarks:
+    marks = MemoryMarks()
+    for held in data:
+        created = signature.parse_time(held["created"])
+        digest = Digest.parse(held["digest"])
+        marks.record(
+            Mark(repository=reference.name, tag=held["tag"], created=created, digest=digest)
+        )
+    return marks
+
+
 def _metadata(vector: Vector) -> Any:
     diagnosis = Diagnosis(subject="x.o", release=Release.parse(vector.bytes))
     return make_metadata(
@@ -346,6 +413,7 @@ OUTCOMES: Final[dict[str, Callable[[Vector], Any]]] = {
     "legacy-payload": _legacy,
     "statement": _statement,
     "bundle": _bundle,
+    "judgement": _judgement,
     "metadata": _metadata,
     "version": _version,
 }

@@ -262,14 +262,16 @@ def _read(candidate: Candidate, digests: tuple[Digest, ...]) -> Claims:
     try:
         return signature.claims(candidate, digests)
     except SpecError as e:
-        raise _Refused(str(e)) from e
+        raise _Refused(f"cannot count: {e}") from e
 
 
 def _check_window(key: Key, now: datetime) -> None:
     if key.not_before and now < key.not_before:
-        raise _Refused(f"{key} is not valid before {signature.format_time(key.not_before)}")
+        begins = signature.format_time(key.not_before)
+        raise _Refused(f"is by {key}, which is not valid before {begins}")
     if key.not_after and now >= key.not_after:
-        raise _Refused(f"{key} is not valid since {signature.format_time(key.not_after)}")
+        ended = signature.format_time(key.not_after)
+        raise _Refused(f"is by {key}, which is not valid since {ended}")
 
 
 def _check_prefix(claims: Claims, scope: Scope) -> None:
