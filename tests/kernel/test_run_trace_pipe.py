@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -102,22 +103,32 @@ def test_two_runs_see_the_same_lines(host: Host) -> None:
             assert "hello" in running.end().stdout
 
 
-def test_what_a_killed_run_left_the_next_one_removes(host: Host) -> None:
+def test_a_killed_run_leaves_no_instance(host: Host) -> None:
     with host.started("run", "--trace-pipe", "hello:1", ME) as killed:
         killed.until("^attached ", stderr=True)
+        assert len(instances()) == 1
         killed.process.kill()
         killed.process.wait()
-    left = instances()
-    assert len(left) == 1
+    assert eventually(lambda: instances() == set(), 2)
+
+
+def test_what_even_the_reaper_left_the_next_run_removes(host: Host) -> None:
+    with host.started("run", "--trace-pipe", "hello:1", ME) as killed:
+        killed.until("^attached ", stderr=True)
+        mine = instances()
+        children = Path(f"/proc/{killed.pid}/task/{killed.pid}/children")
+        (reaper,) = children.read_text().split()
+        os.kill(int(reaper), signal.SIGKILL)
+        killed.process.kill()
+        killed.process.wait()
+    assert instances() == mine
+    # Any run, and one that is in use stays.
     with host.started("run", "--trace-pipe", "hello:1", ME) as running:
         running.until("^attached ", stderr=True)
-        mine = instances()
-        assert len(mine) == 1 and not mine & left
-        # One that is in use stays.
-        host.run("run", "--trace-pipe", "--timeout=50ms", "hello:1", ME)
-        assert instances() == mine
+        (others,) = instances()
+        host.run("run", "-o", "bells:json", "--timeout=50ms", "chimes:1", ME)
+        assert instances() == {others} != mine
         running.end(signal.SIGINT)
-    assert eventually(lambda: instances() == set(), 2)
 
 
 def test_a_second_signal_leaves_no_instance(host: Host) -> None:
@@ -128,4 +139,4 @@ def test_a_second_signal_leaves_no_instance(host: Host) -> None:
         running.process.send_signal(signal.SIGTERM)
         running.process.send_signal(signal.SIGCONT)
         assert running.process.wait(30) in (130, 143)
-    assert instances() == set()
+    assert eventually(lambda: instances() == set(), 2)

@@ -84,14 +84,18 @@ def execute(
     # No message holds up a signal, or the detaching that follows one.
     host.printer.waits = False
     # Signals are caught before anything is loaded: what ends us later ends us cleanly.
-    with _journal(host, plan) as journal, _destination(request) as out, StopSignals() as stop:
+    with (
+        _journal(host, plan, chosen) as journal,
+        _destination(request) as out,
+        StopSignals() as stop,
+    ):
         if not chosen.lines:
             refuse_raw_terminal(out, force=request.flag("force"))
         if target is not None:
             stop.at_exit.append(target.give_up)
         with (
             _sink(out, stop, chosen) as sink,
-            _trace_pipe(stop, chosen) as pipe,
+            _trace_pipe(journal, chosen) as pipe,
             Session.open(verified, plan, journal=journal) as session,
         ):
             showing = Showing(
@@ -136,20 +140,19 @@ def _sink(out: int, stop: StopSignals, chosen: Settings) -> Iterator[Sink]:
 
 
 @contextmanager
-def _trace_pipe(stop: StopSignals, chosen: Settings) -> "Iterator[TracePipe | None]":
-    if chosen.trace is None:
+def _trace_pipe(journal: "Journal | None", chosen: Settings) -> "Iterator[TracePipe | None]":
+    if journal is None or chosen.trace is None:
         yield None
         return
     from bpfpack.runner.tracepipe import TracePipe
 
-    with closing(TracePipe()) as pipe:
-        stop.at_exit.append(pipe.close)
+    with closing(TracePipe(journal)) as pipe:
         yield pipe
 
 
 @contextmanager
-def _journal(host: Host, plan: Plan) -> "Iterator[Journal | None]":
-    if not plan.outlives:
+def _journal(host: Host, plan: Plan, chosen: Settings) -> "Iterator[Journal | None]":
+    if not plan.outlives and chosen.trace is None:
         yield None
         return
     from bpfpack.cli.recovery import journal

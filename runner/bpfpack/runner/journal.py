@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, Self, TypeVar
 
 from bpfpack.runner.attach.clsact import ClsactEntry
+from bpfpack.runner.tracepipe import TraceInstance
 from bpfpack.spec import fields, strictjson
 from bpfpack.spec.errors import BpfpackError, KernelError, LimitExceeded, SpecError, StoreError
 from bpfpack.spec.limits import LIMITS
@@ -47,6 +48,7 @@ class Entry(Protocol):
 #: How the entries of each kind are parsed; what attaches in a new way adds its kind.
 _KINDS: Final[Mapping[str, Callable[[Mapping[str, Any]], Entry]]] = {
     "clsact": ClsactEntry.from_dict,
+    "trace-instance": TraceInstance.from_dict,
 }
 
 

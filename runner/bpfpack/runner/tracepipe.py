@@ -5,24 +5,31 @@ it as well, whoever reads the host's own ``trace_pipe`` loses nothing to us, and
 makes a line readable as soon as it is there.  The event does not say which program printed:
 lines of every program on the host come.
 
-An instance outlives its process.  The kernel refuses to remove one that is in use, so each
-start removes those that killed runs left behind.
+An instance outlives its process: it stands in a journal before it is made.
 """
 
 import contextlib
 import errno
 import os
 import re
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from bpfpack.runner.events.batch import Batch
 from bpfpack.runner.mounts import ensure_tracefs
+from bpfpack.spec import fields
 from bpfpack.spec.errors import KernelError, Unsupported
 from bpfpack.spec.safetext import json_string, printable
+from bpfpack.spec.value import valuetype
 
-_PREFIX: Final = "bpfpack-"
+if TYPE_CHECKING:
+    from bpfpack.runner.journal import Journal
+
+_INSTANCE: Final = re.compile(r"bpfpack-[0-9]{1,10}-[0-9a-f]{8}")
+#: Seconds within which the descriptors of a process that ends are closed.
+_ENDING: Final = 1.0
 _EVENT: Final = Path("events/bpf_trace/bpf_trace_printk/enable")
 _SIZE_KB: Final = "256"
 _CHUNK: Final = 64 * 1024
@@ -37,24 +44,58 @@ _LINE: Final = re.compile(
 _LOST: Final = re.compile(rb"^CPU:\d+ \[LOST (\d+) EVENTS\]\n", re.MULTILINE)
 
 
+@valuetype
+class TraceInstance:
+    """What a journal says of an instance."""
+
+    kind: str = "trace-instance"
+    name: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"kind": self.kind, "name": self.name}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Parse; raises SpecError."""
+        return cls(name=fields.known(fields.matching(data, "name", _INSTANCE, "ours"), "name"))
+
+    def undo(self) -> bool:
+        """Remove it and say whether it was there; raises KernelError while somebody reads it."""
+        path = ensure_tracefs() / "instances" / self.name
+        until = time.monotonic() + _ENDING
+        while True:
+            try:
+                path.rmdir()
+            except FileNotFoundError:
+                return False
+            except OSError as e:
+                if e.errno != errno.EBUSY or time.monotonic() > until:
+                    raise KernelError(e.errno or 0, str(e.strerror), str(path)) from e
+                time.sleep(_ENDING / 100)
+            else:
+                return True
+
+
 class TracePipe:
     """A source of lines; the records of a batch hold no newlines.
 
-    Raises Unsupported before Linux 5.9 or without tracefs, KernelError.
+    Raises Unsupported before Linux 5.9 or without tracefs, KernelError, StoreError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, journal: "Journal") -> None:
         instances = ensure_tracefs() / "instances"
         # Process numbers differ between containers, and tracefs is one for all.
-        self._directory = instances / f"{_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
+        instance = TraceInstance(name=f"bpfpack-{os.getpid()}-{os.urandom(4).hex()}")
+        self._directory = instances / instance.name
+        self._journal, self._number = journal, journal.record(instance)
         with _told(instances):
-            _remove_left(instances)
             self._directory.mkdir()
         try:
             with _told(self._directory):
                 self.fd = self._open()
         except BaseException:
-            self._remove()
+            journal.undo(self._number)
             raise
         self._rest = b""
         self._lost = 0
@@ -105,14 +146,9 @@ class TracePipe:
         return self._lost
 
     def close(self) -> None:
-        """Remove the instance."""
+        """Remove the instance; raises KernelError."""
         os.close(self.fd)
-        self._remove()
-
-    def _remove(self) -> None:
-        # Somebody looks at it: the next start removes it.
-        with contextlib.suppress(OSError):
-            self._directory.rmdir()
+        self._journal.undo(self._number)
 
 
 class TraceFormatter:
@@ -156,13 +192,3 @@ def _told(path: Path) -> Iterator[None]:
         raise
     except OSError as e:
         raise KernelError(e.errno or 0, str(e.strerror), str(e.filename or path)) from e
-
-
-def _remove_left(instances: Path) -> None:
-    """Remove the instances of runs that were killed; the kernel knows which are in use."""
-    for path in instances.glob(f"{_PREFIX}*"):
-        try:
-            path.rmdir()
-        except OSError as e:
-            if e.errno not in (errno.EBUSY, errno.ENOENT):
-                raise
