@@ -25,7 +25,7 @@ def pull_package(
     raises the high-water mark, so that no older release replaces it.
     """
     found = locate_remote(host, reference)
-    judged = _judge(host, found, allow_downgrade, to_run)
+    judged = _judge(host, found, allow_downgrade)
     pinned = found.content.descriptor.digest
     with shown(host.printer) as progress:
         copied = copy(
@@ -41,6 +41,9 @@ def pull_package(
 
         host.store.record(found.reference, copied.content, Origin.PULLED)
     host.accepted(judged)
+    if not judged.accepted and not to_run:  # which says it itself, in a moment
+        fate = "its rule only warns" if judged.scope else "it may not run"
+        host.printer.warn(f"stored, and {fate}: {judged.reason}")
     for problem in (*copied.problems, *host.registries.warnings):
         host.printer.warn(problem)
     if reference.tag is None and reference.digest is None and found.reference.tag != "latest":
@@ -48,14 +51,10 @@ def pull_package(
     return found
 
 
-def _judge(host: Host, found: Located, allow_downgrade: bool, to_run: bool) -> Judgement:
+def _judge(host: Host, found: Located, allow_downgrade: bool) -> Judgement:
+    """Weigh what was found; raises TrustError for what is not to be stored."""
     judged = judge_located(host, found, allow_downgrade=allow_downgrade)
-    if judged.accepted:
-        return judged
-    if host.policy.problem or (judged.scope and judged.scope.level == "enforce"):
+    enforced = host.policy.problem or (judged.scope and judged.scope.level == "enforce")
+    if not judged.accepted and enforced:
         raise judged.error()
-    if to_run:  # which says it itself, in a moment
-        return judged
-    fate = "its rule only warns" if judged.scope else "it may not run"
-    host.printer.warn(f"stored, and {fate}: {judged.reason}")
     return judged

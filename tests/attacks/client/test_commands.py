@@ -79,7 +79,8 @@ def test_case_01_a_lie_leaves_no_file(
     host: Host, registry: Listener, name: str, reply: Reply
 ) -> None:
     registry.on("GET", f"/v2/x/blobs/{OBJECT.digest}", reply)
-    host.run("pull", "-q", name, code=6)
+    told = host.run("pull", "-q", name, code=6)
+    assert "stored" not in told.stderr
     assert not [p for p in blobs(host) if p.name == OBJECT.digest.encoded]
     assert not [p for p in blobs(host) if p.name.startswith(".tmp-")]
     assert host.run("list", "-q").stdout == ""
