@@ -131,7 +131,7 @@ def test_what_nobody_undid_the_next_start_does(
         "prune": ("prune",),
     }
     done = host.run(*words[next_])
-    assert "detached 2 programs that killed runs had left" in done.stderr
+    assert "removed 2 leftovers of runs that were killed" in done.stderr
     assert snapshot(*net) == before
     assert not list(journals.iterdir())
 

@@ -30,7 +30,7 @@ def undo_dead(host: Host) -> None:
     for problem in found.problems:
         host.printer.warn(problem)
     if found.undone:
-        host.printer.info(f"detached {counted(found.undone, 'program')} that killed runs had left")
+        host.printer.info(f"removed {counted(found.undone, 'leftover')} of runs that were killed")
 
 
 @contextmanager
