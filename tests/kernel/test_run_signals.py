@@ -29,6 +29,19 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
 @pytest.mark.parametrize("seed", range(40))
 def test_a_signal_during_the_start_is_never_lost(host: Host, seed: int) -> None:
     """From the first import to the last attach, one Ctrl-C ends it, without a traceback."""
+    moment = random.Random(seed).uniform(0.03, 0.2)
+    code, told = _interrupted(host, moment)
+    while b"init_import_site" in told:
+        # A busy machine: Python had not come to anything of ours.
+        moment += 0.05
+        code, told = _interrupted(host, moment)
+    assert code in (130, -signal.SIGINT), told
+    assert b"Traceback" not in told
+    assert b"Exception ignored" not in told
+
+
+def _interrupted(host: Host, moment: float) -> tuple[int, bytes]:
+    """Send Ctrl-C so many seconds after the start; return how it ended and what it said."""
     with subprocess.Popen(
         host.command("run", "bell:1.0", ME),
         env=host.environment,
@@ -37,12 +50,10 @@ def test_a_signal_during_the_start_is_never_lost(host: Host, seed: int) -> None:
         stderr=subprocess.PIPE,
     ) as process:
         # Not a wait for anything: the moment is what is drawn.
-        time.sleep(random.Random(seed).uniform(0.03, 0.2))
+        time.sleep(moment)
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=_SECONDS)
-    assert process.returncode in (130, -signal.SIGINT), told
-    assert b"Traceback" not in told
-    assert b"Exception ignored" not in told
+    return process.returncode, told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
