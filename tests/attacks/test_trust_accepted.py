@@ -81,6 +81,19 @@ class TestCopies:
         host.run("trust", "add", scope, "--key", public(author), "--signed-as", signed_as)
         accepted(host, f"{copy}:1")
 
+    def test_by_digest_while_the_content_is_here_from_elsewhere(
+        self, author: Host, host: Host, name: str, elsewhere: RunningRegistry
+    ) -> None:
+        """Signatures belong to a repository: those of the copy are looked for at the copy."""
+        digest = publish(author, "1", f"{name}:1")
+        copy = f"{elsewhere.host}/vendor/bell"
+        publish(author, "1", f"{copy}:1")
+        host.run("trust", "add", copy, "--key", public(author))
+        accepted(host, f"{name}@{digest}")
+        assert "is not signed" in refused(host, "--no-pull", f"{copy}@{digest}")
+        accepted(host, f"{copy}@{digest}")
+        accepted(host, "--no-pull", f"{copy}@{digest}")
+
     def test_signed_as_is_no_excuse_for_another_name(
         self, author: Host, host: Host, name: str, elsewhere: RunningRegistry, tmp_path: Path
     ) -> None:

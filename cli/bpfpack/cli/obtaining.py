@@ -68,9 +68,10 @@ def _from_reference(
     host: Host, reference: Reference, pull: str, allow_downgrade: bool
 ) -> RemoteArtifact:
     implicit = reference.tag is None and reference.digest is None
-    chosen = _local(host, reference) if pull != "always" else None
+    here_only = pull == "never" or reference.is_bare
+    chosen = _local(host, reference, here_only=here_only) if pull != "always" else None
     if chosen is None:
-        if pull == "never" or reference.is_bare:
+        if here_only:
             raise not_here(host, reference)
         from bpfpack.cli.pulling import pull_package
 
@@ -84,14 +85,18 @@ def _from_reference(
     return _read(host, host.store.repository(effective.name), digest, origin)
 
 
-def _local(host: Host, reference: Reference) -> tuple[Reference, Digest] | None:
+def _local(host: Host, reference: Reference, *, here_only: bool) -> tuple[Reference, Digest] | None:
     """The effective reference and its digest, as the store has them; None for nothing.
 
-    ``latest``, and otherwise the highest release, stands for a name without a tag.
+    ``latest``, and otherwise the highest release, stands for a name without a tag.  Content
+    that came with other repositories alone is none of this one, unless ``here_only``: what
+    signs it here is in the registry.
     """
     found = host.store.find(reference)
     if found is None and reference.digest is not None:
-        return (reference, reference.digest) if _holds(host.store, reference.digest) else None
+        known = here_only or _knows(host.store, reference.name)
+        holds = known and _holds(host.store, reference.digest)
+        return (reference, reference.digest) if holds else None
     if found is None and reference.tag is None:
         try:
             tags = host.store.repository(reference.name).tags()
@@ -108,6 +113,14 @@ def _local(host: Host, reference: Reference) -> tuple[Reference, Digest] | None:
     if reference.tag is None and reference.digest is None:
         reference = reference.with_tag("latest")
     return reference, found.descriptor.digest
+
+
+def _knows(store: DiskStore, repository: str) -> bool:
+    try:
+        store.repository(repository).tags()
+    except NotFound:
+        return False
+    return True
 
 
 def _holds(store: DiskStore, digest: Digest) -> bool:
