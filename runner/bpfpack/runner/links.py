@@ -11,7 +11,7 @@ from bpfpack.runner import capabilities, mounts
 from bpfpack.runner._native.libbpf import captured
 from bpfpack.runner._native.objects import NativeProgram
 from bpfpack.runner.kernel import Kernel
-from bpfpack.runner.plan import PlannedProgram, needed
+from bpfpack.runner.plan import PlannedProgram
 from bpfpack.runner.support import NAMED, unknown_tracepoint
 from bpfpack.spec.errors import KernelError, Unsupported
 
@@ -98,7 +98,7 @@ def _explain(error: KernelError, planned: PlannedProgram, kernel: Kernel) -> NoR
         where = f"{kind.type} {'; '.join(map(str, planned.attachments))}"
     what = f"attach {planned.name} to {where}"
     if error.errno in (errno.EACCES, errno.EPERM):
-        if denied := capabilities.denied(needed(planned), what):
+        if denied := capabilities.denied(planned.capabilities, what):
             raise denied from error
         raise Unsupported(
             kind.type, f"this system's policy refuses to {what}", errno=error.errno

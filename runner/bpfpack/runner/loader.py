@@ -181,7 +181,11 @@ def _explain(
     ):
         raise denied from error
     if program and log.strip():
-        raise ProgramRejected(code, name, log) from error
+        rejected = ProgramRejected(code, name, log)
+        if capabilities.missing(("CAP_PERFMON",)):
+            # kernel/bpf/verifier.c, bpf_allow_ptr_leaks and bpf_bypass_spec_v1 among others.
+            rejected.hint = "with CAP_PERFMON the verifier lets more pass"
+        raise rejected from error
     if program and code == errno.EPERM:
         kind = next((p.kind.type for p in plan.programs if p.name == name), "program")
         raise Unsupported(

@@ -8,13 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bpfpack.runner.kernel import Answer, Kernel
+from bpfpack.runner.privileges import needed
 from bpfpack.runner.support import NAMED, Fault, why_not
 from bpfpack.spec.code import ProgramSpec
 from bpfpack.spec.config import Config, Output, Program
 from bpfpack.spec.errors import Unsupported, UsageError
 from bpfpack.spec.mapspec import MAP_TYPES, MapSpec
 from bpfpack.spec.objectspec import ObjectSpec, Variable
-from bpfpack.spec.sections import PROG_TYPES, ProgramKind
+from bpfpack.spec.sections import ProgramKind
 from bpfpack.spec.value import field, valuetype
 
 if TYPE_CHECKING:
@@ -24,15 +25,6 @@ _RINGS: Final = (MAP_TYPES.index("ringbuf"), MAP_TYPES.index("user_ringbuf"))
 # uname(2) says x86_64 where images say amd64.
 _ARCHITECTURES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 _MOST_ENTRIES: Final = 2**31
-# Loading one of these takes CAP_NET_ADMIN (kernel/bpf/syscall.c, is_net_admin_prog_type);
-# for `cgroup_skb` attaching does (bpf_prog_attach_check_attach_type).
-_NET_ADMIN: Final = tuple(
-    PROG_TYPES.index(name)
-    for name in (
-        *("sched_cls", "xdp", "sock_ops", "cgroup_skb", "cgroup_sock", "cgroup_sock_addr"),
-        *("cgroup_sockopt", "cgroup_sysctl", "cgroup_device"),
-    )
-)
 # The ``map_alloc_check`` or ``map_alloc`` of each (kernel/bpf) refuses ``max_entries`` 0.
 _NEVER_EMPTY: Final = (
     *("hash", "array", "prog_array", "percpu_hash", "percpu_array", "stack_trace"),
@@ -46,13 +38,15 @@ class PlannedProgram:
     """A program and what becomes of it.
 
     ``skipped`` says why it is not loaded, ``doubt`` why it may turn out that it cannot be.
-    ``attachments`` are what it is attached to, unless its section says that.
+    ``attachments`` are what it is attached to, unless its section says that;
+    ``capabilities`` what loading and attaching it needs.
     """
 
     name: str
     section: str
     kind: ProgramKind
     attachments: "tuple[Attachment, ...]" = ()
+    capabilities: tuple[str, ...] = ()
     skipped: str | None = None
     doubt: str | None = None
 
@@ -170,7 +164,7 @@ def plan(
         globals=tuple(_write(spec, name, data) for name, data in (values or {}).items()),
         outputs=(*config.outputs, *_texts(config, programs)),
         capabilities=tuple(
-            dict.fromkeys(name for p in programs if p.skipped is None for name in needed(p))
+            dict.fromkeys(name for p in programs if p.skipped is None for name in p.capabilities)
         ),
     )
 
@@ -276,6 +270,7 @@ def _programs(
                 section=program.section,
                 kind=program.kind,
                 attachments=attached.get(program.name, ()) if reason is None else (),
+                capabilities=needed(program, attached.get(program.name, ())),
                 skipped=reason,
                 doubt=doubts.get(program.name) if reason is None else None,
             )
@@ -366,19 +361,6 @@ def find_variable(spec: ObjectSpec, name: str) -> Variable:
         raise UsageError(f"{len(found)} globals are called {name!r}")
     known = ", ".join(sorted(v.name for v in spec.variables)) or "none"
     raise UsageError(f"no global is called {name!r}").with_hint(f"the globals are {known}")
-
-
-def needed(program: PlannedProgram) -> tuple[str, ...]:
-    """The capabilities that loading and attaching one program takes."""
-    found = ["CAP_BPF", "CAP_PERFMON"]
-    if program.kind.type == "tracepoint":
-        # The number of an event is read from tracefs, which is root's alone.
-        found.append("CAP_DAC_READ_SEARCH")
-    if program.kind.prog_type in _NET_ADMIN:
-        found.append("CAP_NET_ADMIN")
-    if program.kind.type == "socket":
-        found.append("CAP_NET_RAW")
-    return tuple(found)
 
 
 def _program_dict(program: PlannedProgram) -> dict[str, Any]:
