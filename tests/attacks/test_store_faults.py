@@ -25,10 +25,14 @@ def server() -> Iterator[FaultServer]:
 
 
 @pytest.fixture(scope="module")
-def matrix(server: FaultServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
-    directory = tmp_path_factory.mktemp("matrix")
-    with bpfpack_registry(directory) as registry:
-        yield Matrix(server, directory, registry.host)
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with bpfpack_registry(tmp_path_factory.mktemp("registry")) as running:
+        yield running.host
+
+
+@pytest.fixture(scope="module")
+def matrix(server: FaultServer, registry: str, tmp_path_factory: pytest.TempPathFactory) -> Matrix:
+    return Matrix(server, tmp_path_factory.mktemp("matrix"), registry)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
@@ -45,9 +49,9 @@ def test_a_fault_loses_nothing_and_shows_nothing_half_written(matrix: Matrix, ca
 
 @pytest.mark.parametrize("pair", PAIRS, ids=[pair.name for pair in PAIRS])
 def test_two_commands_at_once_end_as_one_after_the_other(
-    server: FaultServer, tmp_path: Path, pair: Pair
+    server: FaultServer, registry: str, tmp_path: Path, pair: Pair
 ) -> None:
-    ran, faults = Pairs(server, tmp_path).faults(pair, step=9)
+    ran, faults = Pairs(server, tmp_path, registry).faults(pair, step=13)
     assert ran and not faults, "\n".join(faults)
 
 

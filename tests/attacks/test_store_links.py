@@ -156,7 +156,7 @@ def test_a_blob_of_other_content_and_the_same_size(host: Host) -> None:
         store_of(host).repository(REF.name).push(want, io.BytesIO(b"x" * want.size))
     done = host.run("run", "--dry-run", "--insecure-skip-verify", NAME, code=126)
     assert "damaged" in done.stderr or "expected" in done.stderr
-    assert host.run("save", "-f", "out.tar", NAME, code=6)
+    host.run("save", "-f", "out.tar", NAME, code=6)
     assert not (host.root / "out.tar").exists()
 
 

@@ -9,13 +9,13 @@ import shutil
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from bpfpack.spec.errors import BpfpackError
 from tests.kit.cli import PASSWORD, Host
-from tests.kit.faultcases import KEPT, MOVED, archive, facts, garbage, make_host
+from tests.kit.faultcases import KEPT, MOVED, archive, facts, garbage, make_host, pushed
 from tests.kit.faults import Command, Ended, Fault, FaultServer, Kind, Started
 
 _FLOCK: Final = {"x86_64": "73", "aarch64": "32"}[os.uname().machine]
@@ -29,9 +29,21 @@ class Pair:
     name: str
     first: tuple[str, ...]
     second: tuple[str, ...]
-    prepare: Callable[[Host], None] = lambda host: None
+    prepare: Callable[..., None] = lambda host, *registry: None
     environ: Mapping[str, str] = field(default_factory=dict)
     codes: tuple[int, ...] = (0,)
+
+    def at(self, registry: str) -> "Pair":
+        """The same pair, with the address of a registry for ``{registry}``."""
+        first, second = (
+            tuple(word.replace("{registry}", registry) for word in argv)
+            for argv in (self.first, self.second)
+        )
+        if first == self.first:
+            return self
+        return replace(
+            self, first=first, second=second, prepare=lambda host: self.prepare(host, registry)
+        )
 
 
 def _old_archive(host: Host) -> None:
@@ -39,8 +51,14 @@ def _old_archive(host: Host) -> None:
     garbage(host)
 
 
+def _old_registry(host: Host, registry: str) -> None:
+    pushed(host, registry)
+    garbage(host)
+
+
 _LOAD: Final = ("load", "-f", "in.tar")
 _PRUNE: Final = ("prune", "--force")
+_PULL: Final = ("pull", "{registry}/moved:1")
 _SAVE: Final = ("save", "-f", "out.tar", str(KEPT), str(MOVED))
 _SIGN: Final = ("sign", "--key", "signer.key", str(KEPT))
 _ADD: Final = ("trust", "add", "--key", "alice.pub")
@@ -49,6 +67,8 @@ PAIRS: Final = (
     Pair(name="load+prune", first=_LOAD, second=_PRUNE, prepare=_old_archive),
     Pair(name="prune+load", first=_PRUNE, second=_LOAD, prepare=_old_archive),
     Pair(name="load+load", first=_LOAD, second=_LOAD, prepare=archive),
+    Pair(name="pull+pull", first=_PULL, second=_PULL, prepare=pushed),
+    Pair(name="pull+prune", first=_PULL, second=_PRUNE, prepare=_old_registry),
     Pair(name="load+rmi", first=_LOAD, second=("rmi", str(MOVED)), prepare=archive),
     Pair(
         name="tag+rmi",
@@ -84,13 +104,14 @@ PAIRS: Final = (
 class Pairs:
     """Runs pairs in a directory of its own."""
 
-    def __init__(self, server: FaultServer, directory: Path) -> None:
-        self._server = server
+    def __init__(self, server: FaultServer, directory: Path, registry: str) -> None:
+        self._server, self._registry = server, registry
         self._base, self._host = make_host(directory / "base"), Host(root=directory / "run")
         self._template = Host(root=directory / "template")
 
     def faults(self, pair: Pair, step: int = 1) -> tuple[int, list[str]]:
         """Stop the first at every ``step``-th change; returns how often, and what was wrong."""
+        pair = pair.at(self._registry)
         shutil.rmtree(self._template.root, ignore_errors=True)
         shutil.copytree(self._base.root, self._template.root)
         pair.prepare(self._template)

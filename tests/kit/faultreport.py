@@ -20,7 +20,7 @@ def main(names: list[str]) -> int:
         bpfpack_registry(Path(directory)) as registry,
     ):
         Path(directory, "pairs").mkdir()
-        pairs = Pairs(server, Path(directory, "pairs"))
+        pairs = Pairs(server, Path(directory, "pairs"), registry.host)
         for pair in PAIRS:
             if names and pair.name not in names:
                 continue
