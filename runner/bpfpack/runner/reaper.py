@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final, NoReturn, Self
 
 from bpfpack.runner import recovery
@@ -134,13 +135,13 @@ def _detach_from_parent(*keep: int) -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
         os.dup2(null, number)
-    start = 3
-    for number in sorted(keep):
-        os.closerange(start, number)
-        start = number + 1
-    os.closerange(start, os.sysconf("SC_OPEN_MAX"))
-    with contextlib.suppress(OSError), open(_COMM, "w") as file:  # noqa: PTH123
-        file.write("bpfpack-reaper")
+    # Those that are open, not all up to the limit: that can be a thousand millions.
+    present = {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
+    for number in present - {0, 1, 2, *keep}:
+        with contextlib.suppress(OSError):  # the listing's own
+            os.close(number)
+    with contextlib.suppress(OSError):  # a name for `ps`, and no more
+        Path(_COMM).write_text("bpfpack-reaper")
 
 
 def _serve(sock: socket.socket, directory: int, name: str) -> None:
