@@ -1,9 +1,11 @@
 """README and documentation do what they say: every console block is run."""
 
 import os
+import re
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,3 +100,50 @@ def _shell(script: str, host: Host, output: Path) -> str:
         finally:
             os.killpg(shell.pid, signal.SIGKILL)
     return output.read_text(errors="replace")
+
+
+def _programs() -> list[str]:
+    """The whole programs of the guide to writing."""
+    blocks = re.findall(r"^```c\n(.*?)^```$", (REPO / "docs/writing.md").read_text(), re.M | re.S)
+    return [block for block in blocks if block.startswith("#include")]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_the_programs_of_the_guide_build_and_load(number: int, tmp_path: Path) -> None:
+    host = Host(root=tmp_path / "host")
+    source = tmp_path / f"guide{number}.bpf.c"
+    source.write_text(_programs()[number])
+    host.run("run", "-q", "--timeout", "100ms", source, cwd=tmp_path)
+
+
+def test_the_guide_has_no_other_programs() -> None:
+    assert len(_programs()) == 4
+
+
+def test_the_site_builds_without_a_network(tmp_path: Path) -> None:
+    """Strictly: a page that is missing or a link inside the site that leads nowhere is an error."""
+    done = subprocess.run(
+        [
+            "unshare",
+            "--net",
+            sys.executable,
+            "-m",
+            "mkdocs",
+            "build",
+            "-q",
+            "-d",
+            tmp_path / "site",
+        ],
+        cwd=REPO,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    pages = {path.relative_to(tmp_path / "site").as_posix() for path in tmp_path.rglob("*.html")}
+    assert {"index.html", "tutorial.html", "commands/bpfpack-run.html"} <= pages
+    for page in pages:
+        text = (tmp_path / "site" / page).read_text()
+        assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=[\"']https?://", text), page
