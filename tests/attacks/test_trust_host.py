@@ -23,21 +23,29 @@ NOBODY = 65534
 SECRETS = {"BPFPACK_PASSWORD": "s3cret-1", "COSIGN_PASSWORD": "s3cret-2"}
 
 
-@pytest.fixture
-def alone(author: Host, tmp_path: Path) -> Host:
-    """A host with a store, a rule and a mark, and no registry."""
-    made = Host(root=tmp_path / "alone")
-    name = "registry.example/x/bell:1"
-    author.run("sign", "--as", name, "bell:1", env={"BPFPACK_PASSWORD": PASSWORD})
-    author.run("save", "-q", "-f", tmp_path / "a.tar", name)
-    made.run("load", "-q", "-f", tmp_path / "a.tar")
+NAME = "registry.example/x/bell:1"
+
+
+@pytest.fixture(scope="module")
+def prepared(built: Host, tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A host with a store, a rule and a mark, and no registry; only to be copied."""
+    root = tmp_path_factory.mktemp("prepared")
+    shutil.copytree(built.root, root / "author")
+    author, made = Host(root=root / "author"), Host(root=root / "alone")
+    author.run("sign", "--as", NAME, "bell:1", env={"BPFPACK_PASSWORD": PASSWORD})
+    author.run("save", "-q", "-f", root / "a.tar", NAME)
+    made.run("load", "-q", "-f", root / "a.tar")
     key = author.root / "config" / "identity.pub"
     made.run("trust", "add", "registry.example/x", "--key", key)
-    accepted(made, name)
+    accepted(made, NAME)
     return made
 
 
-NAME = "registry.example/x/bell:1"
+@pytest.fixture
+def alone(prepared: Host, tmp_path: Path) -> Host:
+    """That host, to be spoilt."""
+    shutil.copytree(prepared.root, tmp_path / "alone")
+    return Host(root=tmp_path / "alone")
 
 
 class TestPasswordsInChildren:
