@@ -20,6 +20,7 @@ from bpfpack.spec.layout import align_of, members, size_of
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.record import RecordLayout
 from bpfpack.spec.sections import SECTION_NAMES, parse_section
+from bpfpack.spec.targets import family, parse_target
 from tests.kit.objects import CLANGS, TARGETS, compiled, linked, stripped
 
 
@@ -196,3 +197,11 @@ def test_any_display_of_an_event(display: dict[str, FieldDisplay]) -> None:
             assert all(f.format == shown.format for f in found) or not shown.format
         for f in layout.fields:
             assert f.flexible or f.offset + f.size <= layout.size
+
+
+@given(section=st.sampled_from(sorted(SECTION_NAMES)), text=st.text(max_size=40))
+def test_a_target_is_a_value_or_a_fault(section: str, text: str) -> None:
+    with contextlib.suppress(SpecError):
+        found = parse_target(parse_section(section), text)
+        assert family(parse_section(section)) is not None
+        assert text.isprintable() and found is not None

@@ -30,6 +30,7 @@ _STB_GLOBAL: Final = 1
 _STB_WEAK: Final = 2
 # A version that is there for old programs only ("name@VERSION", not "name@@VERSION").
 _VERSYM_HIDDEN: Final = 0x8000
+_CHUNK: Final = 1024 * 1024
 _NEAR: Final = 3
 _SHOWN: Final = 8
 
@@ -93,7 +94,7 @@ class ElfFile:
         found = bytearray()
         while len(found) < size:
             try:
-                part = os.pread(self._fd, size - len(found), offset + len(found))
+                part = os.pread(self._fd, min(size - len(found), _CHUNK), offset + len(found))
             except (OSError, OverflowError) as e:
                 raise SpecError(f"cannot be read: {e}") from e
             if not part:
