@@ -9,8 +9,17 @@ import pytest
 from bpfpack.spec.errors import Unsupported, UsageError
 from bpfpack.spec.sections import SECTION_NAMES, parse_section
 from tests.kit.cgroups import cgroup, run_inside
-from tests.kit.kernelobjects import count, descriptors, eventually, in_kernel, opened, prepared
+from tests.kit.kernelobjects import (
+    count,
+    descriptors,
+    eventually,
+    held,
+    in_kernel,
+    opened,
+    prepared,
+)
 from tests.kit.network import network
+from tests.kit.objects import run, tool
 
 pytestmark = pytest.mark.kernel
 
@@ -159,6 +168,18 @@ def test_a_cgroup_that_is_made_anew_is_another_one() -> None:
         path.mkdir()
         with pytest.raises(Unsupported, match="made anew"):
             session.attach()
+
+
+def test_a_cgroup_that_another_shares_with_nobody_is_told_apart(group: Path) -> None:
+    bpftool, source = tool("bpftool"), _source("cgroup_skb/egress")
+    with opened(source, attach=(str(group),)) as other:
+        (number,) = (number for kind, number in held() if kind == "prog")
+        run(bpftool, "cgroup", "attach", group, "egress", "id", str(number))
+        try:
+            with pytest.raises(Unsupported, match="shares it with nobody"):
+                other.attach()
+        finally:
+            run(bpftool, "cgroup", "detach", group, "egress", "id", str(number))
 
 
 def test_nothing_is_left_behind(group: Path) -> None:

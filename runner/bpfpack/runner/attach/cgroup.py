@@ -3,6 +3,7 @@
 import errno
 import os
 
+from bpfpack.runner import capabilities
 from bpfpack.runner._native.links import LinkFd
 from bpfpack.runner._native.objects import NativeProgram
 from bpfpack.runner.attach.attachments import CgroupAttachment
@@ -28,6 +29,13 @@ def attach(program: NativeProgram, to: CgroupAttachment) -> LinkFd:
             ).with_hint(
                 "it is too old for programs of this kind, or for their links (Linux 5.7)"
             ) from e
+        if e.errno == errno.EPERM and not capabilities.missing(("CAP_NET_ADMIN",)):
+            # kernel/bpf/cgroup.c, hierarchy_allows_attach.
+            raise Unsupported(
+                f"cgroup {to.path}",
+                "a program of it, or above it, shares it with nobody",
+                errno=errno.EPERM,
+            ).with_hint("bpftool cgroup tree shows those without 'multi'") from e
         raise
     finally:
         os.close(fd)
