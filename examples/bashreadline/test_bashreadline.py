@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.exampleruns import attached, events, set_global, shown
+from tests.kit.exampleruns import attached_to, events, set_global, shown
 from tests.kit.objects import CLANGS, tool
 from tests.kit.sources import EXAMPLES, example
 
@@ -53,7 +53,7 @@ def test_it_builds(clang: str) -> None:
 @pytest.mark.parametrize("clang", CLANGS)
 def test_it_shows_what_is_typed(clang: str, shell: str) -> None:
     result = example("bashreadline", clang)
-    with attached(result, (shell,)) as session:
+    with attached_to((shell,), result) as session:
         pid = type_into(shell, "echo one", "", ": two")
         seen = events(session, result)
     assert [e["line"] for e in seen] == ["echo one", "", ": two", "exit"]
@@ -63,7 +63,7 @@ def test_it_shows_what_is_typed(clang: str, shell: str) -> None:
 @pytest.mark.kernel
 def test_one_process_alone(shell: str) -> None:
     result = example("bashreadline")
-    with attached(result, (shell,), **set_global(result, "target_pid", 1)) as session:
+    with attached_to((shell,), result, **set_global(result, "target_pid", 1)) as session:
         type_into(shell, "echo one")
         assert events(session, result) == []
 

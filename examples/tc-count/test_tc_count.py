@@ -9,7 +9,7 @@ import pytest
 
 from bpfpack.runner.session import Session
 from bpfpack.spec.config import Output
-from tests.kit.exampleruns import attached, shown
+from tests.kit.exampleruns import attached_to, shown
 from tests.kit.kernelobjects import eventually
 from tests.kit.network import ip_packet, network, send_packets
 from tests.kit.objects import CLANGS
@@ -59,7 +59,7 @@ def test_it_builds(clang: str) -> None:
 @pytest.mark.parametrize("clang", CLANGS)
 def test_it_counts_both_directions(clang: str) -> None:
     result = example("tc-count", clang)
-    with attached(result, ("end0",)) as session:
+    with attached_to(("end0",), result) as session:
         exchange()
         assert eventually(lambda: tally(session, IN, "2001:db8::1") == (1, 14 + 48))
         assert tally(session, IN, "::ffff:192.0.2.1") == (2, 2 * (14 + 28))

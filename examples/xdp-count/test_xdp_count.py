@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bpfpack.spec.config import Output
-from tests.kit.exampleruns import attached, shown
+from tests.kit.exampleruns import attached_to, shown
 from tests.kit.kernelobjects import eventually
 from tests.kit.network import ip_packet, network, send_packets
 from tests.kit.objects import CLANGS
@@ -46,7 +46,7 @@ def test_it_builds(clang: str) -> None:
 @pytest.mark.parametrize("mode", ["native", "generic"])
 def test_it_counts_what_comes_in(clang: str, mode: str) -> None:
     result = example("xdp-count", clang)
-    with attached(result, (f"end0:{mode}",)) as session:
+    with attached_to((f"end0:{mode}",), result) as session:
         counts = session.map("counts")
 
         def tally(ethertype: int, protocol: int) -> tuple[int, int]:

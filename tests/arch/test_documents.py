@@ -46,5 +46,6 @@ def test_every_dependency_has_its_reason() -> None:
 def test_every_example_has_what_a_reader_needs() -> None:
     for example in (REPO / "examples").iterdir():
         if example.is_dir() and example.name != "__pycache__":
-            for name in (f"{example.name}.bpf.c", "README.md", f"test_{example.name}.py"):
+            test = f"test_{example.name.replace('-', '_')}.py"
+            for name in (f"{example.name}.bpf.c", "README.md", test):
                 assert (example / name).is_file(), f"{example.name}/{name}"

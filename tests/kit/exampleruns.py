@@ -20,8 +20,15 @@ from tests.kit.sources import object_of
 
 
 @contextmanager
-def attached(result: BuildResult, attach: Sequence[str] = (), **values: bytes) -> Iterator[Session]:
-    """Load and attach a package, to ``attach`` if told, its globals set by their C names."""
+def attached(result: BuildResult, **values: bytes) -> Iterator[Session]:
+    """Load and attach a package, its globals set by their C names."""
+    with attached_to((), result, **values) as session:
+        yield session
+
+
+@contextmanager
+def attached_to(targets: Sequence[str], result: BuildResult, **values: bytes) -> Iterator[Session]:
+    """Load a package and attach it to targets, its globals set by their C names."""
     ensure_tracefs()
     config = result.config
     with opened(
@@ -29,7 +36,7 @@ def attached(result: BuildResult, attach: Sequence[str] = (), **values: bytes) -
         outputs=config.outputs,
         programs=config.programs,
         values=values,
-        attach=attach,
+        attach=targets,
     ) as session:
         session.attach()
         yield session

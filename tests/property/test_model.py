@@ -107,7 +107,21 @@ OUTPUTS: Final = many(
         },
         SAMPLED,
     )
-    | some({**OUTPUT, "kind": st.just("table")}, {**SAMPLED, "sort": MEMBERS}),
+    | some({**OUTPUT, "kind": st.just("table")}, {**SAMPLED, "sort": MEMBERS})
+    | some(
+        {**OUTPUT, "kind": st.just("stacks"), "traces": NAMES, "kernel": MEMBERS},
+        {**SAMPLED, "process": MEMBERS},
+    )
+    | some(
+        {
+            **OUTPUT,
+            "kind": st.just("stacks"),
+            "traces": NAMES,
+            "user": MEMBERS,
+            "process": MEMBERS,
+        },
+        {**SAMPLED, "kernel": MEMBERS},
+    ),
     "name",
 )
 DISPLAYS: Final = some(

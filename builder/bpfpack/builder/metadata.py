@@ -84,7 +84,7 @@ def _merged(tags: Said, toml: Said) -> Said:
 
 def _one_kind(tags: Words, toml: Words) -> Words:
     """Merge an output; what TOML says of its kind takes the place of all that tags say."""
-    kinds = {"type", "types", "by", "histogram", "step", "table"}
+    kinds = {"type", "types", "by", "histogram", "step", "table", "stacks"}
     if kinds & set(toml):
         tags = {k: v for k, v in tags.items() if k not in kinds}
     return {**tags, **toml}

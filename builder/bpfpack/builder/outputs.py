@@ -1,11 +1,11 @@
 """Outputs, from what is said of maps."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.tags import output_tags
-from bpfpack.builder.words import Words, as_held
+from bpfpack.builder.words import STACKS, Words, as_held
 from bpfpack.spec import fields
 from bpfpack.spec.agreement import MAPS_OF_OUTPUT, record_type
 from bpfpack.spec.btf import Array, Int, Struct, Union
@@ -14,6 +14,13 @@ from bpfpack.spec.errors import SpecError
 from bpfpack.spec.layout import members, resolve
 from bpfpack.spec.mapspec import MapSpec
 from bpfpack.spec.objectspec import ObjectSpec
+
+#: What tools call the members of a key that says whose stacks it counts.
+_USUAL: Final = {
+    "kernel": ("kernel_stack_id", "kern_stack_id", "kstack_id", "kernel_stack", "kernel"),
+    "user": ("user_stack_id", "ustack_id", "user_stack", "user"),
+    "process": ("tgid", "pid"),
+}
 
 
 def make_outputs(
@@ -69,6 +76,8 @@ def _output(spec: ObjectSpec, maps: Mapping[str, MapSpec], name: str, words: Wor
         data |= _events(spec, words)
     elif kind == "histogram":
         data |= _histogram(spec, found, words)
+    elif kind == "stacks":
+        data |= _stacks(spec, found, words)
     return Output.from_dict({**data, "kind": kind})
 
 
@@ -78,10 +87,11 @@ def _kind(words: Words) -> str:
         "events": "type" in words or "types" in words,
         "histogram": "histogram" in words,
         "table": bool(words.get("table")),
+        "stacks": bool(words.get("stacks")),
     }
     found = [kind for kind, is_said in kinds.items() if is_said]
     if len(found) != 1:
-        raise SpecError("say one of: type (or types), histogram, table")
+        raise SpecError("say one of: type (or types), histogram, table, stacks")
     return found[0]
 
 
@@ -137,4 +147,19 @@ def _histogram(spec: ObjectSpec, found: MapSpec, words: Words) -> Words:
             data["slots"] = "slots"
         elif not isinstance(kind, Array | Int):
             raise SpecError("the value holds no slots")
+    return data
+
+
+def _stacks(spec: ObjectSpec, found: MapSpec, words: Words) -> Words:
+    """Return whose stacks they are and where; what nobody says is found by its usual name."""
+    data: Words = {word: words[word] for word in STACKS if word in words}
+    traces = [m.name for m in spec.maps if m.type_name == "stack_trace"]
+    if len(traces) == 1:
+        data.setdefault("traces", traces[0])
+    btf, key = spec.types("an output"), found.key_type_id
+    if key is not None and isinstance(resolve(btf, key)[1], Struct):
+        named = {member.name for member in members(btf, key)}
+        for word, usual in _USUAL.items():
+            if name := next((name for name in usual if name in named), None):
+                data.setdefault(word, name)
     return data

@@ -16,8 +16,8 @@ from bpfpack.spec.layout import resolve
 from bpfpack.spec.objectspec import ObjectSpec
 
 PREFIX: Final = "bpfpack:"
-_KINDS: Final = ("events", "histogram", "table")
-_OUTPUT: Final = (*_KINDS, "by", "unit", "slots", "sort", "name")
+_KINDS: Final = ("events", "histogram", "table", "stacks")
+_OUTPUT: Final = (*_KINDS, "by", "unit", "slots", "sort", "name", *words.STACKS)
 _PACKAGE: Final = (*(w for w in words.PACKAGE if w != "authors"), "author")
 #: Of several types a union, whose members are each type and a number that tells it apart.
 _TYPES: Final = "__bpfpack_types_"
@@ -160,7 +160,7 @@ class _Reader:
         elif kind == "histogram":
             said["histogram"] = "linear" if "step" in said else "log2"
         else:
-            said["table"] = True
+            said[kind] = True
         before = outputs.setdefault(name, said)
         if before is not said:
             self._again(before, said, tag)

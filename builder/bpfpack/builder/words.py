@@ -18,8 +18,10 @@ PACKAGE: Final = ("name", "version", "description", "license", "authors", "homep
 PARAM: Final = ("option", "short", "help", "unit", "role", "choices", "hidden")
 FIELD: Final = ("title", "format", "unit", "clock", "order", "labels", "hidden")
 PROGRAM: Final = ("optional", "alternative", "attach", "option")
+#: Whose stacks they are, and where.
+STACKS: Final = ("traces", "kernel", "user", "process")
 OUTPUT: Final = (
-    *("map", "type", "types", "by", "histogram", "step", "table"),
+    *("map", "type", "types", "by", "histogram", "step", "table", "stacks", *STACKS),
     *("unit", "slots", "interval", "sort", "hidden"),
 )
 #: Words that stand alone in a tag.

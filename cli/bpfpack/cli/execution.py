@@ -116,7 +116,8 @@ def execute(
                 target_fd=target.fd if target else None,
             )
             session.attach()
-            capabilities.drop(keep=_KEPT if target is None else (*_KEPT, *target.needs))
+            needs = target.needs if target else ()
+            capabilities.drop(keep=(*_KEPT, *showing.needs, *needs))
             if not at_once:
                 told = f"attached {counted(len(plan.loaded), 'program')}; Ctrl-C ends it"
                 host.printer.info(told)

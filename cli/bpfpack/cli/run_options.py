@@ -11,7 +11,7 @@ from typing import Final
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.value import valuetype
 
-OUTPUTS: Final = ("table", "json", "csv", "raw")
+OUTPUTS: Final = ("table", "json", "csv", "raw", "folded")
 PULL_MODES: Final = ("missing", "always", "never")
 
 
@@ -40,7 +40,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         long="--output",
         short="-o",
         metavar="[NAME:]FORMAT",
-        help="table (default), json, csv or raw; NAME: that output; repeatable",
+        help="table (default), json, csv, raw or (stacks) folded; NAME: that output; repeatable",
         choices=OUTPUTS,
         named=True,
         repeatable=True,

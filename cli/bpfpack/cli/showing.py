@@ -23,6 +23,7 @@ from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
+    from bpfpack.runner.events.tables import MapOutput
     from bpfpack.runner.events.terminal import Screen
     from bpfpack.runner.tracepipe import TracePipe
 
@@ -76,7 +77,9 @@ def _split(word: str) -> tuple[str, str, str]:
 
 def _check(package: str, shown: Sequence[Shown]) -> None:
     for one in shown:
-        if one.shape in ("csv", "raw") and len(shown) > 1:
+        if one.shape == "folded" and one.output.kind != "stacks":
+            raise UsageError(f"-o folded is for stacks; {one.output.name} shows {one.output.kind}")
+        if one.shape in ("csv", "raw", "folded") and len(shown) > 1:
             names = ", ".join(s.output.name for s in shown)
             raise UsageError(
                 f"-o {one.shape} is for one output, and {package} would show {len(shown)}"
@@ -136,22 +139,39 @@ class Showing:
 
     def samplers(self, session: Session) -> list[Sampled]:
         """Maps, read as often as the package says; a histogram by default once, at the end."""
-        return [
-            Sampled(sampler=self._sampler(session, one), interval=one.every)
-            for one in self.shown
-            if one.output.kind != "events"
-        ]
+        found = []
+        for one in self.shown:
+            if one.output.kind == "stacks":
+                from bpfpack.cli.stacking import sampled_stacks
+
+                found += sampled_stacks(session, self.spec, one, self._about(one), self.terminal)
+            elif one.output.kind != "events":
+                found.append(Sampled(sampler=self._sampler(session, one), interval=one.every))
+        return found
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The capabilities that showing takes once all is attached."""
+        if any(one.output.user for one in self.shown):
+            from bpfpack.cli.stacking import OF_OTHERS
+
+            return OF_OTHERS
+        return ()
+
+    def _about(self, one: Shown) -> "MapOutput":
+        from bpfpack.runner.events.tables import MapOutput
+
+        found = next(m for m in self.spec.maps if m.name == one.output.map)
+        key, value = key_value_layouts(self.spec, self.config, found)
+        return MapOutput(name=one.output.name, key=key, value=value, alone=self._alone)
 
     def _sampler(self, session: Session, one: Shown) -> Sampler:
         if one.output.kind == "text":
             return self._text(session, one)
         from bpfpack.runner.events.histogram import HistogramSampler
-        from bpfpack.runner.events.tables import MapOutput, TableSampler
+        from bpfpack.runner.events.tables import TableSampler
 
-        output = one.output
-        found = next(m for m in self.spec.maps if m.name == output.map)
-        key, value = key_value_layouts(self.spec, self.config, found)
-        about = MapOutput(name=output.name, key=key, value=value, alone=self._alone)
+        output, about = one.output, self._about(one)
         elements = session.map(output.map)
         if output.kind == "table":
             return TableSampler(

@@ -164,7 +164,12 @@ def plan(
         globals=tuple(_write(spec, name, data) for name, data in (values or {}).items()),
         outputs=(*config.outputs, *_texts(config, programs)),
         capabilities=tuple(
-            dict.fromkeys(name for p in programs if p.skipped is None for name in p.capabilities)
+            dict.fromkeys(
+                (
+                    *(name for p in programs if p.skipped is None for name in p.capabilities),
+                    *(name for o in config.outputs for name in _needed_to_show(o)),
+                )
+            )
         ),
     )
 
@@ -361,6 +366,12 @@ def find_variable(spec: ObjectSpec, name: str) -> Variable:
         raise UsageError(f"{len(found)} globals are called {name!r}")
     known = ", ".join(sorted(v.name for v in spec.variables)) or "none"
     raise UsageError(f"no global is called {name!r}").with_hint(f"the globals are {known}")
+
+
+def _needed_to_show(output: Output) -> tuple[str, ...]:
+    """Names of functions: the kernel's are told to CAP_SYSLOG, and who may look into others."""
+    of_kernel = ("CAP_SYSLOG",) if output.kernel else ()
+    return (*of_kernel, *(("CAP_SYS_PTRACE",) if output.user else ()))
 
 
 def _program_dict(program: PlannedProgram) -> dict[str, Any]:

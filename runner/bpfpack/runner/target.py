@@ -113,15 +113,19 @@ def require_host_numbers() -> None:
 
     A program compares with the number that a process has in the initial namespace.
     """
-    try:
-        here = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        # No /proc: nobody knows.
-        return
-    if here != _INITIAL_NAMESPACE:
+    if not sees_host_numbers():
         raise Unsupported(
             "-c and -p", "this is a PID namespace of its own, and programs see the host's numbers"
         ).with_hint("run it on the host, or the container with --pid host")
+
+
+def sees_host_numbers() -> bool:
+    """Whether processes have the same numbers here as programs see."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink()) == _INITIAL_NAMESPACE
+    except OSError:
+        # No /proc: nobody knows.
+        return True
 
 
 def shell_code(status: int) -> int:

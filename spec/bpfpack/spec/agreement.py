@@ -46,7 +46,10 @@ MAPS_OF_OUTPUT: Final[Mapping[str, tuple[str, ...]]] = {
     "events": ("ringbuf", "perf_event_array"),
     "histogram": ("hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash"),
     "table": ("hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash"),
+    "stacks": ("hash", "array", "percpu_hash", "percpu_array", "lru_hash", "lru_percpu_hash"),
 }
+#: BPF_F_STACK_BUILD_ID: no addresses but places in files (include/uapi/linux/bpf.h).
+_BUILD_IDS: Final = 1 << 5
 _T = TypeVar("_T")
 _QUALIFIERS: Final = re.compile(r"\b(?:const|volatile) ")
 
@@ -238,6 +241,8 @@ def _check_output(
         slots = output.slots or "value"
         if not _is_slots(value.field(slots)):
             raise SpecError("not an array of counters", path=(slots,))
+    if output.kind == "stacks":
+        _check_stacks(output, key, value, maps)
     if output.sort and value.field(output.sort) is None and key.field(output.sort) is None:
         raise SpecError("no such member", path=("sort", output.sort))
 
@@ -271,6 +276,31 @@ def perf_size(size: int) -> int:
     [4, 4, 12, 12, 12, 20]
     """
     return ((size + 4 + 7) & ~7) - 4
+
+
+def _check_stacks(
+    output: Output, key: RecordLayout, value: RecordLayout, maps: Mapping[str, MapSpec]
+) -> None:
+    for word in ("kernel", "user", "process"):
+        name = getattr(output, word)
+        if name is not None and not _is_number(key.field(name)):
+            raise SpecError("no integer of 4 bytes in the key", path=(word, name))
+    if not any(f.base in ("int", "uint") and not f.dimensions for f in value.fields):
+        raise SpecError("the value holds no count", path=("map",))
+    traces = maps.get(output.traces or "")
+    if traces is None or traces.type_name != "stack_trace":
+        raise SpecError("not a stack_trace map", path=("traces",))
+    if traces.flags & _BUILD_IDS or traces.value_size % 8:
+        raise SpecError("a map of no addresses", path=("traces",))
+
+
+def _is_number(found: Field | None) -> bool:
+    return (
+        found is not None
+        and found.base in ("int", "uint")
+        and found.size == 4
+        and not (found.dimensions or found.bits)
+    )
 
 
 def _is_slots(found: Field | None) -> bool:

@@ -18,7 +18,7 @@ from bpfpack.spec.errors import LimitExceeded, SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.value import field, valuetype
 
-OutputKind = Literal["events", "histogram", "table", "text"]
+OutputKind = Literal["events", "histogram", "table", "stacks", "text"]
 #: What a config may say; *text* is what an iterator prints, which needs no saying.
 OUTPUT_KINDS: Final[tuple[str, ...]] = get_args(OutputKind)[:-1]
 Scale = Literal["log2", "linear"]
@@ -202,6 +202,8 @@ class Output:
     member that tells them apart.  *histogram*: each key of the map has an array of slots,
     the value itself or its member ``slots``, on a ``scale`` (linear: of ``step``) in
     ``unit``.  *table*: keys and values, read every ``interval_ms``, sorted by ``sort``.
+    *stacks*: the members ``kernel`` and ``user`` of each key are numbers of stacks in the map
+    ``traces``, the latter of the process ``process``; the value counts them.
     """
 
     name: str
@@ -215,6 +217,10 @@ class Output:
     slots: str | None = None
     interval_ms: int | None = None
     sort: str | None = None
+    traces: str | None = None
+    kernel: str | None = None
+    user: str | None = None
+    process: str | None = None
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Output":
@@ -223,6 +229,7 @@ class Output:
             data,
             *("name", "map", "kind", "types", "discriminator"),
             *("scale", "step", "unit", "slots", "intervalMs", "sort"),
+            *("traces", "kernel", "user", "process"),
         )
         kind = fields.choice(data, "kind", OUTPUT_KINDS)
         scale = fields.choice(data, "scale", SCALES)
@@ -238,6 +245,10 @@ class Output:
             slots=fields.matching(data, "slots", MEMBER_PATH, "a member"),
             interval_ms=fields.optional_integer(data, "intervalMs", low=10, high=86_400_000),
             sort=fields.matching(data, "sort", MEMBER_PATH, "a member"),
+            traces=_c_name(data, "traces") if "traces" in data else None,
+            kernel=fields.matching(data, "kernel", MEMBER_PATH, "a member"),
+            user=fields.matching(data, "user", MEMBER_PATH, "a member"),
+            process=fields.matching(data, "process", MEMBER_PATH, "a member"),
         )
         found._check()
         return found
@@ -261,10 +272,24 @@ class Output:
             ("discriminator", self.discriminator, ("events",)),
             ("slots", self.slots, ("histogram",)),
             ("sort", self.sort, ("table",)),
-            ("intervalMs", self.interval_ms, ("histogram", "table")),
+            ("intervalMs", self.interval_ms, ("histogram", "table", "stacks")),
+            ("traces", self.traces, ("stacks",)),
+            ("kernel", self.kernel, ("stacks",)),
+            ("user", self.user, ("stacks",)),
+            ("process", self.process, ("stacks",)),
         ):
             if value is not None and self.kind not in kinds:
                 raise SpecError(f"means nothing for {self.kind}", path=(key,))
+        if self.kind == "stacks":
+            self._check_stacks()
+
+    def _check_stacks(self) -> None:
+        if self.traces is None:
+            raise SpecError("stacks come from a map of traces", path=("traces",))
+        if self.kernel is None and self.user is None:
+            raise SpecError("stacks of the kernel, of a process or of both", path=("user",))
+        if self.user is not None and self.process is None:
+            raise SpecError("whose stack it is takes a process", path=("process",))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form, absent members left out."""
@@ -280,6 +305,10 @@ class Output:
             slots=self.slots,
             intervalMs=self.interval_ms,
             sort=self.sort,
+            traces=self.traces,
+            kernel=self.kernel,
+            user=self.user,
+            process=self.process,
         )
 
 

@@ -187,7 +187,7 @@ def test_a_fault_in_the_source(body: str, at: str, message: str, tmp_path: Path)
         ('[outputs.gone]\nhistogram = "log2"\n', 1,
          "no map 'gone' in the object in 'outputs.gone'"),
         ('[outputs.events]\nunit = "x"\n[outputs.more]\nmap = "events"\n', 3,
-         "say one of: type (or types), histogram, table in 'outputs.more'"),
+         "say one of: type (or types), histogram, table, stacks in 'outputs.more'"),
         ('[fields.event.x]\nformat = "colour"\n', 2, "not one of dec, hex, ipv4, ipv6, port, "
          "timestamp, duration, errno, signal, path, syscall, enum, flags, user, group, bytes, "
          "pid, string in 'fields.event.x.format'"),

@@ -71,7 +71,7 @@ def properties(*path: str) -> set[str]:
             Output(
                 name="a", map="b", kind="events", types=(config.EventType(type="a"),),
                 discriminator="c", scale="linear", step=1, unit="us", slots="d",
-                interval_ms=10, sort="e",
+                interval_ms=10, sort="e", traces="f", kernel="g", user="h", process="i",
             ),
         ),
     ],

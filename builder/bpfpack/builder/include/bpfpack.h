@@ -18,6 +18,12 @@
  *       unit(us)  slots(member)  interval(MS)  name(n)
  *   BPFPACK_TABLE(map, ...)             keys and values, read again and again;
  *       interval(MS)  sort(member)  unit(B)  name(n)
+ *   BPFPACK_STACKS(map, ...)            how often stacks were seen: keys hold their numbers
+ *       kernel(member)  user(member)    what bpf_get_stackid gave, without and with
+ *                                       BPF_F_USER_STACK
+ *       process(member)                 whose stack it is; traces(map) of stacks; each is
+ *                                       found by its usual name where there is one
+ *       interval(MS)  name(n)
  *
  *   BPFPACK_PARAM(...)                  on a `const volatile` global: its option;
  *       option(pid)  short(p)  help("...")  unit(ms)  role(target-pid)
@@ -33,7 +39,7 @@
  *   BPFPACK_ENUM(enum kind)             keep an enum that no member has, so that labels and
  *                                       choices may say its names: labels("READ=read")
  *
- * OUTPUT, HISTOGRAM, TABLE, PACKAGE and ENUM are statements at file scope, after what they
+ * OUTPUT, HISTOGRAM, TABLE, STACKS, PACKAGE and ENUM are statements at file scope, after what they
  * speak of.
  * The words of an output sit on a static function __bpfpack_type_MAP_N that nothing
  * calls: its first parameter keeps the event's type in BTF, and each number is the
@@ -43,7 +49,7 @@
  * of this target has more than five parameters.
  *
  * Losses are exact where these are used instead of the plain helpers, with a map that an
- * OUTPUT, HISTOGRAM or TABLE above names:
+ * OUTPUT, HISTOGRAM, TABLE or STACKS above names:
  *
  *   bpfpack_reserve(map, size)                  as bpf_ringbuf_reserve
  *   bpfpack_submit(p), bpfpack_discard(p)       as bpf_ringbuf_submit, _discard
@@ -99,6 +105,10 @@
 #define __bpfpack_ot_unit(u) BPFPACK_TAG("unit=" #u)
 #define __bpfpack_ot_slots(member) BPFPACK_TAG("slots=" #member)
 #define __bpfpack_ot_sort(member) BPFPACK_TAG("sort=" #member)
+#define __bpfpack_ot_traces(map) BPFPACK_TAG("traces=" #map)
+#define __bpfpack_ot_kernel(member) BPFPACK_TAG("kernel=" #member)
+#define __bpfpack_ot_user(member) BPFPACK_TAG("user=" #member)
+#define __bpfpack_ot_process(member) BPFPACK_TAG("process=" #member)
 #define __bpfpack_ot_name(n) BPFPACK_TAG("name=" #n)
 /* ... and what goes into parameters. */
 #define __bpfpack_op_number(word, n) \
@@ -111,6 +121,10 @@
 #define __bpfpack_op_unit(u)
 #define __bpfpack_op_slots(member)
 #define __bpfpack_op_sort(member)
+#define __bpfpack_op_traces(map)
+#define __bpfpack_op_kernel(member)
+#define __bpfpack_op_user(member)
+#define __bpfpack_op_process(member)
 #define __bpfpack_op_name(n)
 /* The members of the union of types. */
 #define __bpfpack_om_type(t, n)                          \
@@ -155,6 +169,9 @@
 #define BPFPACK_TABLE(map, ...) \
 	__bpfpack_lost(map);    \
 	__bpfpack_decl("table", map, void, ##__VA_ARGS__)
+#define BPFPACK_STACKS(map, ...) \
+	__bpfpack_lost(map);     \
+	__bpfpack_decl("stacks", map, void, ##__VA_ARGS__)
 
 #define __bpfpack_pt_option(n) BPFPACK_TAG("option=" #n)
 #define __bpfpack_pt_short(c) BPFPACK_TAG("short=" #c)

@@ -32,7 +32,7 @@ from bpfpack.spec.value import valuetype
 if TYPE_CHECKING:
     from bpfpack.runner.events.terminal import Screen
 
-OutputFormat = Literal["table", "json", "csv", "raw"]
+OutputFormat = Literal["table", "json", "csv", "raw", "folded"]
 OUTPUT_FORMATS: Final[tuple[str, ...]] = get_args(OutputFormat)
 #: Bytes of a record of no known type that a table shows.
 _GLIMPSE: Final = 64

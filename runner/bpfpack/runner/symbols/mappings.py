@@ -106,13 +106,13 @@ def _mapping(line: bytes, root: str) -> Mapping | None:
     if len(columns) < 5 or b"x" not in columns[1]:
         return None
     start, end = (int(address, 16) for address in columns[0].split(b"-"))
-    name = os.fsdecode(columns[5]) if len(columns) == 6 else None
-    is_file = name is not None and name.startswith("/")
+    name = columns[5] if len(columns) == 6 else None
+    is_file = name is not None and name.startswith(b"/")
     return Mapping(
         start=start,
         end=end,
         offset=int(columns[2], 16),
         identity=b" ".join(columns[3:5]),
-        name=name,
-        file=Located(root=root, path=name) if name is not None and is_file else None,
+        name=None if name is None else name.decode(errors="replace"),
+        file=Located(root=root, path=os.fsdecode(name)) if name and is_file else None,
     )
