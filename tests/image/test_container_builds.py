@@ -21,7 +21,8 @@ from tests.kit import bell
 from tests.kit.cli import REPO, Host
 from tests.kit.docker import Engine
 
-pytestmark = pytest.mark.image
+# The images are built within the first of these.
+pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 
 OPENSNOOP = REPO / "examples/opensnoop"
 

@@ -14,7 +14,8 @@ from tests.kit.cli import REPO, Host
 from tests.kit.docker import Engine
 from tests.kit.servers import RunningRegistry, bpfpack_registry
 
-pytestmark = pytest.mark.image
+# The images are built within the first of these.
+pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 
 TOOLS = "clang clang-19 llvm-strip bpftool gcc cc ld make pip pip3 git"
 

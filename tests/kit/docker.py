@@ -55,7 +55,7 @@ class Engine:
         *argv: str | Path,
         code: int | None = 0,
         stdin: bytes | None = None,
-        seconds: int = 240,
+        seconds: int = 600,
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command of docker's to its end, which must be ``code`` (None: any)."""
         done = subprocess.run(
