@@ -36,7 +36,9 @@ def _archives(directory: Path, told: argparse.Namespace) -> int:
 def _parser(directory: Path, told: argparse.Namespace) -> int:
     seconds = told.minutes * 60
     if importlib.util.find_spec("atheris") is None:
-        print("without atheris, which pip installs: blindly", file=sys.stderr)
+        print(
+            "blindly: coverage guides with `.venv/bin/pip install 'atheris>=3,<4'`", file=sys.stderr
+        )
         fed = engine.blindly(TARGETS[told.target], told.seed, seconds=seconds)
         print(f"{told.target}: {fed.count} inputs, {len(fed.faults)} faults")
         return bool(fed.faults)

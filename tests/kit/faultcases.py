@@ -29,6 +29,7 @@ from bpfpack.spec.manifest import Manifest
 from bpfpack.spec.package import children
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import legacy_tag
+from tests.kit import bell
 from tests.kit.cli import PASSWORD, Host
 from tests.kit.packages import artifact, fill, package, signature_image
 from tests.kit.signing import key_of
@@ -38,7 +39,7 @@ OLD, NEW = package("old"), package("new")
 LARGE = package("large", object_=bytes(LIMITS.partial_least + 1))
 KEPT, MOVED, GONE = (Reference.parse(f"r.example/{name}:1") for name in ("kept", "moved", "gone"))
 _BUILT: Final = package("built").manifest.descriptor.digest
-_TREE: Final = ("config", "data", "state", "docker")
+BELL: Final = "r.example/bell:1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +147,14 @@ def pushed(host: Host, registry: str) -> None:
     fill(store_of(host).repository(reference.name), OLD, reference.tag)
 
 
+def runnable(host: Host) -> None:
+    """A package that a kernel takes, signed by a key that a rule trusts."""
+    bell.write(host.root / "bell")
+    host.run("build", "-q", "-t", BELL, "bell")
+    host.run("sign", "--key", "signer.key", BELL)
+    host.run("trust", "add", "r.example/bell", "--key", "alice.pub")
+
+
 def age(host: Host) -> None:
     """Make everything on a host two hours old, as if no command ran since."""
     then = time.time() - 7200
@@ -181,6 +190,11 @@ def _mark(day: int) -> Mark:
     )
 
 
+#: Those that need a kernel and a compiler.
+KERNEL_CASES: Final = (
+    Case(name="run", argv=("run", "--dry-run", BELL), prepare=runnable),
+    Case(name="build", argv=("build", "-q", "-t", BELL, "bell"), prepare=runnable),
+)
 _HERE: Final = "tests.kit.faultcases"
 CASES: Final = (
     Case(name="load", argv=("load", "-f", "in.tar"), prepare=archive),
@@ -288,9 +302,9 @@ def _state(state: Path) -> dict[str, str]:
         found["built"] = "here"
     else:
         assert host_key.place(_BUILT).state == "absent" or host_key.public_pem() is None
-    newest = MarkFiles(state).newest(KEPT.name, "1")
-    if newest:
-        found["mark"] = str(newest.created)
+    for name in (KEPT.name, BELL.removesuffix(":1")):
+        if newest := MarkFiles(state).newest(name, "1"):
+            found[f"mark {name}"] = str(newest.created)
     return found
 
 

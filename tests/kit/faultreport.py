@@ -4,7 +4,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.kit.faultcases import CASES
+from tests.kit.faultcases import CASES, KERNEL_CASES
 from tests.kit.faultmatrix import FAULTS, Matrix
 from tests.kit.faultpairs import PAIRS, Pairs
 from tests.kit.faults import FaultServer
@@ -28,7 +28,7 @@ def main(names: list[str]) -> int:
             print(f"{pair.name}: {ran} runs", *faults, sep="\n  ", flush=True)
             bad += len(faults)
         matrix = Matrix(server, Path(directory), registry.host)
-        for case in CASES:
+        for case in (*CASES, *KERNEL_CASES):
             if names and case.name not in names:
                 continue
             explored = matrix.explore(case)
