@@ -14,9 +14,11 @@ from tests.kit.docker import Engine
 pytestmark = [pytest.mark.image, pytest.mark.timeout(900)]
 
 #: Everything in a container but what the kernel or docker put there, and what dpkg keeps.
-LIST = "find / -xdev -path /proc -prune -o -path /var/lib/dpkg -prune -o -path /var/log -prune -o -print"
+_LEFT_OUT = " -prune -o ".join(f"-path {p}" for p in ("/proc", "/var/lib/dpkg", "/var/log"))
+LIST = f"find / -xdev {_LEFT_OUT} -prune -o -print"
 INSTALL = f"""
 set -e
+touch /tmp/before /tmp/after
 {LIST} | sort >/tmp/before
 dpkg -i /packages/bpfpack_*.deb >&2
 /usr/bin/bpfpack --version
