@@ -49,3 +49,16 @@ def test_every_example_has_what_a_reader_needs() -> None:
             test = f"test_{example.name.replace('-', '_')}.py"
             for name in (f"{example.name}.bpf.c", "README.md", test):
                 assert (example / name).is_file(), f"{example.name}/{name}"
+
+
+def test_the_chinese_readme_says_the_same() -> None:
+    """Block by block, heading by heading, link by link, row by row: only the prose differs."""
+    english, chinese = ((REPO / n).read_text() for n in ("README.md", "README.zh.md"))
+    blocks = re.compile(r"^```.*?^```$|^<!-- .*?-->$", re.M | re.S)
+    assert blocks.findall(english) == blocks.findall(chinese)
+    for pattern in (r"^#+ ", r"^\| [^ |]+ \|", r"^\* ", r"`[^`\n]+`"):
+        prose = [blocks.sub("", text) for text in (english, chinese)]
+        counts = [len(re.findall(pattern, text, re.M)) for text in prose]
+        assert counts[0] == counts[1], pattern
+    links = [set(re.findall(r"\]\((?!README)([^)]+)\)", text)) for text in (english, chinese)]
+    assert links[0] == links[1]
