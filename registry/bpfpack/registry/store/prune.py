@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from bpfpack.registry.owned import OwnedDir
 from bpfpack.registry.store import attached
 from bpfpack.registry.store.record import RECORD_LIMIT, descriptor_from, directory_of
-from bpfpack.registry.unfinished import sweep
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import ContentError, LimitExceeded, NotFound, SpecError, StoreError
 from bpfpack.spec.manifest import Index
@@ -46,6 +45,8 @@ def prune(store: "DiskStore", root: OwnedDir, *, grace: float, dry_run: bool) ->
     Raises StoreError and removes nothing when a named package is damaged: what belongs to
     it is unknown then.
     """
+    from bpfpack.registry.unfinished import sweep  # `run` imports this module for its types
+
     reached, deadline = _reached(store, root), time.time() - grace
     kept, dead = {digest for _, digest in reached}, dict[Digest, int]()
     for digest, modified, size in _blobs(root):
