@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 class Proxy:
     """A running proxy.
 
-    ``asked`` are method and target of the requests, ``passed`` all bytes of the clients.  With ``password`` it lets in whoever says ``user`` and that.
+    ``asked`` are method and target of the requests, ``passed`` all bytes of the clients.
+    With ``password`` it lets in whoever says ``user`` and that.
     """
 
     host: str
