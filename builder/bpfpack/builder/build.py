@@ -204,7 +204,7 @@ def _from_object(
         config=metadata.config,
         from_source=False,
         warnings=metadata.warnings,
-        draft=None if metadata.config.outputs else toml_draft(spec),
+        draft=None if metadata.config.outputs else toml_draft(spec, metadata.config),
     )
 
 
