@@ -20,6 +20,7 @@ CALLS = """
 u64 count, last;
 SEC("uprobe") int called(struct pt_regs *ctx) { __sync_fetch_and_add(&count, 1); return 0; }
 """
+SLEEPS = CALLS.replace('SEC("uprobe")', 'SEC("uprobe.s")')
 RETURNS = CALLS.replace('SEC("uprobe")', 'SEC("uretprobe")')
 VICTIM = """
 #include <stdio.h>
@@ -57,7 +58,7 @@ def _poke(process: "subprocess.Popen[bytes]") -> None:
     assert process.stdout.read(1) == b"x"
 
 
-@pytest.mark.parametrize("source", [CALLS, RETURNS], ids=["entry", "return"])
+@pytest.mark.parametrize("source", [CALLS, SLEEPS, RETURNS], ids=["entry", "sleepable", "return"])
 @pytest.mark.parametrize("function", ["victim", "hidden", "main+0"])
 def test_a_path_chosen_at_run_time(victim: Path, source: str, function: str) -> None:
     target = f"{victim}:{function}"

@@ -50,6 +50,14 @@ def test_frames_are_counted_in_every_mode(target: str, mode: str) -> None:
         assert count(session) == 5
 
 
+@pytest.mark.parametrize("section", ["xdp.frags", "xdp/label"])
+def test_other_spellings_of_the_section(section: str) -> None:
+    with opened(FRAMES.replace('"xdp"', f'"{section}"'), attach=("end0",)) as session:
+        session.attach()
+        send("end1", 2)
+        assert eventually(lambda: count(session) == 2)
+
+
 def test_two_interfaces_for_one_program() -> None:
     with opened(FRAMES, attach=("frames=end0", "frames=end1:generic")) as session:
         session.attach()

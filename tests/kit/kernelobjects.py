@@ -4,13 +4,14 @@ import contextlib
 import functools
 import json
 import re
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bpfpack.runner.journal import Journal
 from bpfpack.runner.kernel import Kernel, LiveKernel
@@ -152,9 +153,23 @@ def in_kernel(*kinds: str) -> set[tuple[str, int]]:
     """The programs, maps and links that bpftool shows, as (kind, id)."""
     found = set()
     for kind in kinds or ("prog", "map", "link"):
-        shown = run(tool("bpftool"), "-j", kind, "show")
-        found |= {(kind, int(item["id"])) for item in json.loads(shown)}
+        found |= {(kind, int(item["id"])) for item in _listed(kind)}
     return found
+
+
+def _listed(kind: str) -> list[dict[str, Any]]:
+    """What bpftool lists; it gives up when something goes away while it looks at it."""
+    for _ in range(10):
+        done = subprocess.run(
+            [tool("bpftool"), "-j", kind, "show"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        if done.returncode == 0:
+            return list(json.loads(done.stdout))
+    raise AssertionError(done.stdout + done.stderr)
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> bool:
