@@ -73,10 +73,15 @@ class Mappings:
         return None
 
     def _root(self, pid: int) -> str:
-        """Where the files of a process are found: of those on this host even after its end."""
-        ours = self._own_namespace is not None and _link(f"/proc/{pid}/root") == "/"
-        same = ours and _link(f"/proc/{pid}/ns/mnt") == self._own_namespace
-        return "/" if same else f"/proc/{pid}/root"
+        """Where the files of a process are found by the paths of its mappings.
+
+        In our mount namespace they are told from our root, whatever its own is (fs/seq_file.c,
+        seq_path), and found even after its end.
+        """
+        here = self._own_namespace
+        if here is not None and _link(f"/proc/{pid}/ns/mnt") == here:
+            return "/"
+        return f"/proc/{pid}/root"
 
 
 def _link(path: str) -> str | None:
