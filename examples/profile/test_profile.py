@@ -1,7 +1,6 @@
 """profile builds with every clang and finds the functions that this test's processes run."""
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from bpfpack.spec.config import Output
-from tests.kit.exampleruns import attached_to, set_global, shown
+from tests.kit.exampleruns import attached_to, environment, set_global, shown
 from tests.kit.kernelobjects import eventually
 from tests.kit.objects import CLANGS, run, tool
 from tests.kit.sources import EXAMPLES, example
@@ -58,11 +57,9 @@ def working(program: Path) -> Iterator[int]:
 
 def command(home: Path, *words: str) -> str:
     """What ``bpfpack run`` prints, of the words behind it."""
-    names = ("CONFIG", "DATA", "STATE", "CACHE", "RUN")
-    dirs = {f"BPFPACK_{name}_DIR": str(home / name.lower()) for name in names}
     done = subprocess.run(
         [sys.executable, "-m", "bpfpack", "run", "-q", *words],
-        env=os.environ | dirs,
+        env=environment(home),
         capture_output=True,
         text=True,
         check=False,

@@ -16,7 +16,7 @@ from bpfpack.runner.session import Session
 from bpfpack.spec.agreement import event_layout
 from bpfpack.spec.objectspec import ObjectSpec
 from tests.kit.kernelobjects import opened
-from tests.kit.sources import object_of
+from tests.kit.sources import object_of, shared_cache
 
 
 @contextmanager
@@ -65,6 +65,12 @@ def set_global(result: BuildResult, name: str, value: int | str) -> dict[str, by
     return {name: value.to_bytes(variable.size, spec.byte_order, signed=value < 0)}
 
 
+def environment(home: Path) -> dict[str, str]:
+    """A user's directories below ``home``, but for one cache that all share."""
+    dirs = {f"BPFPACK_{n}_DIR": str(home / n.lower()) for n in ("CONFIG", "DATA", "STATE", "RUN")}
+    return {**os.environ, **dirs, "BPFPACK_CACHE_DIR": str(shared_cache())}
+
+
 def shown(
     home: Path, package: Path, *options: str, cause: Callable[[], object], run: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
@@ -72,11 +78,9 @@ def shown(
 
     ``run`` are the command's own options, among them what ends it; ``options`` the package's.
     """
-    names = ("CONFIG", "DATA", "STATE", "CACHE", "RUN")
-    dirs = {f"BPFPACK_{name}_DIR": str(home / name.lower()) for name in names}
     command = [sys.executable, "-m", "bpfpack", "run", "-o", "json", *run, f"{package}/", *options]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | dirs
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(home)
     ) as process:
         assert process.stdout and process.stderr
         said = ""

@@ -74,6 +74,9 @@ def _vmlinux_cache() -> tempfile.TemporaryDirectory[str]:
 def example(name: str, clang: str = CLANGS[0]) -> BuildResult:
     """Build one of the examples, once a run with each compiler."""
     tool(clang)
-    return build(
-        EXAMPLES / name, BuildOptions(clang=clang, cache=Path(_vmlinux_cache().name, "vmlinux"))
-    )
+    return build(EXAMPLES / name, BuildOptions(clang=clang, cache=shared_cache()))
+
+
+def shared_cache() -> Path:
+    """Where all builds of a run find this kernel's vmlinux.h, which takes a second to make."""
+    return Path(_vmlinux_cache().name, "vmlinux")
