@@ -38,6 +38,18 @@ def is_path(text: str) -> bool:
     return text.startswith(_PATHS) or text in (".", "..")
 
 
+def outside(text: str) -> str | None:
+    """Return the path, the URL or ``-`` that ``text`` is; None for a reference.
+
+    >>> outside("file:/srv/x.tar"), outside("./x"), outside("ghcr.io/x")
+    ('/srv/x.tar', './x', None)
+    """
+    where = text.removeprefix("file:") if text.startswith("file:/") else text
+    if is_path(where) or where.startswith(("https://", "http://")) or where == "-":
+        return where
+    return None
+
+
 def obtain(
     host: Host,
     text: str,

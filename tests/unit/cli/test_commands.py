@@ -96,6 +96,22 @@ class TestStore:
         mine.run("run", "--dry-run", "bell:1", code=126)
         mine.run("rmi", "bell:1")
 
+    @pytest.mark.parametrize("way", ["path", "stdin", "source"])
+    def test_inspect_of_what_has_no_name_here(self, way: str, mine: Host, tmp_path: Path) -> None:
+        archive = tmp_path / "bell.tar"
+        mine.run("save", "-q", "-f", archive, "bell:1")
+        wanted = mine.run("inspect", "-o", "json", "bell:1").json
+        data = archive.read_bytes() if way == "stdin" else None
+        name = {"path": archive, "stdin": "-", "source": mine.root / "bell"}[way]
+        shown = mine.run("inspect", "-o", "json", str(name), stdin=data).json
+        assert shown["config"] == wanted["config"]
+        assert shown["layers"] == wanted["layers"]
+        assert shown["place"] == {"path": "file", "stdin": "stdin", "source": "source"}[way]
+        assert shown["trust"]["accepted"] is (way == "source")
+
+    def test_a_readme_is_of_a_reference(self, mine: Host) -> None:
+        assert "--readme" in mine.run("inspect", "--readme", str(mine.root), code=2).stderr
+
     def test_inspect(self, mine: Host) -> None:
         shown = mine.run("inspect", "bell:1").stdout
         assert "program      on_call (raw_tp/sys_enter)" in shown

@@ -10,7 +10,7 @@ from bpfpack.cli.host import Host
 from bpfpack.cli.identity import key_name
 from bpfpack.cli.judged import described, judge_evidence, judge_located
 from bpfpack.cli.located import locate
-from bpfpack.cli.obtaining import is_path, obtain
+from bpfpack.cli.obtaining import obtain, outside
 from bpfpack.cli.options import CaFile, DocumentFormat, ListingFormat, PlainHttp
 from bpfpack.registry.trust import keyfiles, keys, policyfile
 from bpfpack.spec.bounded import read_at_most
@@ -169,8 +169,7 @@ def test(
 
 def _judged(host: Host, name: str) -> tuple[Reference | Origin, Digest, Judgement]:
     """What was meant by a reference, a path or a transport, as `run` would judge it."""
-    where = name.removeprefix("file:") if name.startswith("file:/") else name
-    if is_path(where) or where.startswith(("https://", "http://")) or where == "-":
+    if (where := outside(name)) is not None:
         artifact = obtain(host, where)
         digest = (artifact.index or artifact.manifest).descriptor.digest
         return artifact.origin, digest, judge_evidence(host, artifact.evidence)

@@ -178,7 +178,7 @@ def _run() -> Page:
             spellings=(option.short, option.long) if option.short else (option.long,),
             help=f"{option.help[0].upper()}{option.help[1:]}.",
             metavar=option.metavar,
-            choices=option.choices,
+            choices=() if option.named else option.choices,
         )
         for option in run_options.OPTIONS
     )
