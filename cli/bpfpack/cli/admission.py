@@ -29,6 +29,7 @@ def admit_package(
         marks=host.marks,
         allow_downgrade=allow_downgrade,
         host_key=host.host_key.public_pem(),
+        invoker=host.invoker,
         skip=InsecureSkip(reason="--insecure-skip-verify") if skip_verify else None,
     )
     if verified.insecure:

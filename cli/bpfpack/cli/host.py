@@ -15,11 +15,26 @@ from bpfpack.spec.value import field, valuetype
 if TYPE_CHECKING:
     from bpfpack.registry.client.remote import RegistryClient
     from bpfpack.registry.client.settings import Settings
+    from bpfpack.registry.home import Home, HomeBuilds, HomeStore
     from bpfpack.registry.partial import Partials
     from bpfpack.registry.trust.hostkey import HostKey
     from bpfpack.registry.trust.marks import MarkFiles
     from bpfpack.spec.judgement import Judgement, SignatureCheck
-    from bpfpack.spec.policy import Policy
+    from bpfpack.spec.policy import Invoker, Policy
+
+
+@valuetype
+class Caller:
+    """Who called sudo: where their packages are read from, and what they built."""
+
+    home: "Home"
+    store: "HomeStore"
+    builds: "HomeBuilds"
+
+    @property
+    def user(self) -> "Invoker":
+        """Their number and name."""
+        return self.home.user
 
 
 @valuetype(slots=False)
@@ -56,6 +71,21 @@ class Host:
     def store(self) -> DiskStore:
         """The local store."""
         return DiskStore(self.dirs.store)
+
+    @cached_property
+    def caller(self) -> Caller | None:
+        """Who called sudo, whose store is a further source of content; None for all others."""
+        if os.geteuid() != 0 or "SUDO_UID" not in self.environ:
+            return None
+        from bpfpack.registry.home import Home, HomeBuilds, HomeStore
+
+        home = Home.of_caller(self.environ, 0)
+        return Caller(home=home, store=HomeStore(home), builds=HomeBuilds(home)) if home else None
+
+    @property
+    def invoker(self) -> "Invoker | None":
+        """For whom root runs, as a judgement asks it."""
+        return self.caller.user if self.caller else None
 
     @cached_property
     def registries(self) -> "RegistryClient":

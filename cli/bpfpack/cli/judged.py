@@ -44,6 +44,7 @@ def judge_evidence(
         marks=host.marks,
         allow_downgrade=allow_downgrade,
         host_key=host.host_key.public_pem(),
+        invoker=host.invoker,
     )
 
 

@@ -12,7 +12,7 @@ from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from bpfpack.registry.client.remote import RemoteRepository
-    from bpfpack.registry.store.disk import LocalRepository
+    from bpfpack.registry.store.disk import DiskStore, LocalRepository
 
 
 @valuetype(slots=False)
@@ -36,15 +36,18 @@ class Located:
         )
 
 
-def locate_local(host: Host, reference: Reference) -> Located | None:
-    """Return what the store has under a name, with the tag that was meant; None for nothing."""
+def locate_local(
+    host: Host, reference: Reference, store: "DiskStore | None" = None
+) -> Located | None:
+    """Return what a store has under a name, with the tag that was meant; None for nothing."""
     from bpfpack.registry.client.pull import default_tag
 
-    place, implicit = host.store.repository(reference.name), _is_implicit(reference)
+    held = store or host.store
+    place, implicit = held.repository(reference.name), _is_implicit(reference)
     try:
         if implicit:
             reference = reference.with_tag(default_tag(place))
-        content = host.store.resolve(reference)
+        content = held.resolve(reference)
     except NotFound:
         return None
     return Located(reference=reference, content=content, place=place, local=True, implicit=implicit)
@@ -64,9 +67,14 @@ def locate_remote(host: Host, reference: Reference) -> Located:
     )
 
 
-def locate(host: Host, reference: Reference) -> Located:
-    """Return what the store has under a name, otherwise what the registry has."""
+def locate(host: Host, reference: Reference, *, to_change: bool = False) -> Located:
+    """Return what the store has under a name, otherwise what the registry has.
+
+    The store of who called sudo comes in between, unless it is ``to_change`` something.
+    """
     found = locate_local(host, reference)
+    if found is None and host.caller and not to_change:
+        found = locate_local(host, reference, host.caller.store)
     if found is None and reference.is_bare:
         raise NotFound(f"{reference} is not in the local store").with_hint(
             "`bpfpack list` shows what is here; a name with a registry would be looked up there"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from bpfpack.cli.host import Host
 from bpfpack.cli.platform import host_platform
 from bpfpack.registry.fetch_package import read_artifact
-from bpfpack.registry.store.disk import DiskStore
+from bpfpack.registry.store.disk import DiskStore, LocalRepository
 from bpfpack.spec.content import Source
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
@@ -24,6 +24,7 @@ from bpfpack.spec.versions import above, highest_release
 
 if TYPE_CHECKING:
     from bpfpack.registry.store.layout import Layout
+    from bpfpack.registry.trust.hostkey import BuiltRecords
 
 _PATHS: Final = ("/", "./", "../", "~")
 _SOURCES: Final = (".c", ".o")
@@ -81,37 +82,62 @@ def _from_reference(
 ) -> RemoteArtifact:
     implicit = reference.tag is None and reference.digest is None
     here_only = pull == "never" or reference.is_bare
-    chosen = _local(host, reference, here_only=here_only) if pull != "always" else None
-    if chosen is None:
+    found = _held(host, reference, here_only=here_only) if pull != "always" else None
+    if found is not None:
+        effective, digest, store = found
+    else:
         if here_only:
             raise not_here(host, reference)
         from bpfpack.cli.pulling import pull_package
 
         pulled = pull_package(host, reference, allow_downgrade=allow_downgrade, to_run=True)
         # By digest: a tag that moves between pull and run changes nothing.
-        chosen = pulled.reference, pulled.content.descriptor.digest
-    effective, digest = chosen
+        effective, digest = pulled.reference, pulled.content.descriptor.digest
+        store = host.store
     if implicit:
         _check_not_back(host, effective, allow_downgrade)
     origin = Origin(kind="store", reference=effective, location=str(effective), implicit=implicit)
-    return _read(host, host.store.repository(effective.name), digest, origin)
+    return _read(host, store.repository(effective.name), digest, origin)
 
 
-def _local(host: Host, reference: Reference, *, here_only: bool) -> tuple[Reference, Digest] | None:
-    """The effective reference and its digest, as the store has them; None for nothing.
+def _held(
+    host: Host, reference: Reference, *, here_only: bool
+) -> tuple[Reference, Digest, DiskStore] | None:
+    """What is held on this host: in our store, otherwise in that of who called sudo."""
+    if found := _local(host, host.store, reference, here_only=here_only):
+        return (*found, host.store)
+    if (caller := host.caller) is None:
+        return None
+    try:
+        theirs = _local(host, caller.store, reference, here_only=here_only)
+    except StoreError as e:
+        if here_only:
+            raise
+        host.printer.warn(f"the store of {caller.user.name} is not used: {e}")
+        return None
+    if theirs is None:
+        return None
+    host.printer.info(f"{theirs[0]} is from the store of {caller.user.name}")
+    return (*theirs, caller.store)
+
+
+def _local(
+    host: Host, store: DiskStore, reference: Reference, *, here_only: bool
+) -> tuple[Reference, Digest] | None:
+    """The effective reference and its digest, as a store has them; None for nothing.
 
     ``latest``, and otherwise the highest release, stands for a name without a tag.  Content
     that came with other repositories alone is none of this one, unless ``here_only``: what
     signs it here is in the registry.
     """
-    found = host.store.find(reference)
+    found = store.find(reference)
     if found is None and reference.digest is not None:
-        known = here_only or _knows(host.store, reference.name)
-        holds = known and _holds(host.store, reference.digest)
+        known = here_only or _knows(store, reference.name)
+        holds = known and _holds(store, reference.digest)
         return (reference, reference.digest) if holds else None
     if found is None and reference.tag is None:
         try:
-            tags = host.store.repository(reference.name).tags()
+            tags = store.repository(reference.name).tags()
         except NotFound:
             return None
         if (tag := highest_release(tags)) is None:
@@ -119,7 +145,7 @@ def _local(host: Host, reference: Reference, *, here_only: bool) -> tuple[Refere
         reference = reference.with_tag(tag)
         if not reference.is_bare:
             host.printer.info(f"{reference.name} has no tag latest here; running {tag}")
-        found = host.store.find(reference)
+        found = store.find(reference)
     if found is None or reference.digest not in (None, found.descriptor.digest):
         return None
     if reference.tag is None and reference.digest is None:
@@ -172,7 +198,11 @@ def _holder(host: Host, digest: Digest) -> Reference:
 
     With several the user says which: an archive can add a name, and so choose the rule.
     """
-    names = {replace(named, tag=None, digest=digest) for named in host.store.names_of(digest)}
+    stores = (host.store, *((host.caller.store,) if host.caller else ()))
+    named: tuple[Reference, ...] = next(
+        filter(None, (store.names_of(digest) for store in stores)), ()
+    )
+    names = {replace(name, tag=None, digest=digest) for name in named}
     if not names:
         raise NotFound(f"{digest} is not in the local store")
     if len(names) > 1:
@@ -184,9 +214,9 @@ def _holder(host: Host, digest: Digest) -> Reference:
 
 def not_here(host: Host, reference: Reference) -> NotFound:
     error = NotFound(f"{reference} is not in the local store")
-    if "SUDO_UID" in host.environ and reference.is_bare:
+    if reference.is_bare and (caller := host.caller):
         return error.with_hint(
-            "root has a store of its own: build it with sudo too, or run it by its path"
+            f"root's store and that of {caller.user.name}, {caller.store.root}, were looked through"
         )
     if reference.is_bare:
         return error.with_hint(
@@ -279,7 +309,13 @@ def _read(host: Host, source: Source, digest: Digest, origin: Origin) -> RemoteA
 
 
 def look(host: Host, source: Source, subject: Descriptor) -> tuple[SignaturePlace, ...]:
-    """Every place where a signature of ``subject`` can be, this host's own word included."""
+    """Every place where a signature of ``subject`` can be, this host's own word included.
+
+    What who called sudo says of builds is heard of the packages of their own store.
+    """
     from bpfpack.registry.trust.collect import collect
 
-    return (*collect(source, subject), host.host_key.place(subject.digest))
+    builders: list[BuiltRecords] = [host.host_key]
+    if host.caller and isinstance(source, LocalRepository) and source.store is host.caller.store:
+        builders.append(host.caller.builds)
+    return (*collect(source, subject), *(b.place(subject.digest) for b in builders))

@@ -408,6 +408,9 @@ def _check(
 ) -> None:
     """Raise unless only ``owners`` can have changed what ``status`` describes."""
     if status.st_uid not in owners:
+        if os.geteuid() not in owners:  # we read what is another user's
+            whose = " or ".join(map(str, sorted(owners)))
+            raise StoreError(f"{path} belongs to user {status.st_uid}, not to user {whose}")
         raise StoreError(
             f"{path} belongs to user {status.st_uid}, neither to you nor to root"
         ).with_hint(f"chown -R {os.geteuid()} {path}, or use another directory")

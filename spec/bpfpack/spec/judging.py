@@ -19,7 +19,7 @@ from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError, TrustError
 from bpfpack.spec.judgement import Evidence, Judgement, Mark, Marks, SignatureCheck, Verdict
 from bpfpack.spec.origin import Origin
-from bpfpack.spec.policy import ONLY_KEY, Key, Policy, Scope, fold_host
+from bpfpack.spec.policy import ONLY_KEY, Invoker, Key, Policy, Scope, fold_host
 from bpfpack.spec.signature import Candidate, Claims, PlaceName, SignaturePlace
 from bpfpack.spec.value import valuetype
 from bpfpack.spec.versions import above, is_release
@@ -44,9 +44,11 @@ def judge(
     marks: Marks,
     allow_downgrade: bool = False,
     host_key: str | None = None,
+    invoker: Invoker | None = None,
 ) -> Judgement:
     """Weigh every signature under the policy and explain; raises only for broken evidence.
 
+    ``invoker`` is for whom root runs: what they built counts as built here if the policy says so.
     Raises SpecError when the index does not list the manifest or the reference is by another
     digest, TrustError when the marks cannot be read or a key of the policy cannot be used.
     """
@@ -69,6 +71,7 @@ def judge(
         now=now,
         newest=_newest(evidence, marks) if not allow_downgrade else None,
         host_key=host_key,
+        invoker=invoker,
     )
     verdicts = tuple(scale.weigh_all(evidence.places))
     accepted = any(verdict.good for verdict in verdicts)
@@ -104,12 +107,13 @@ class _Scale:
     now: datetime
     newest: Mark | None
     host_key: str | None
+    invoker: Invoker | None
 
     def weigh_all(self, places: tuple[SignaturePlace, ...]) -> Iterator[Verdict]:
         strangers = 0
         for place in places:
             for candidate in place.candidates:
-                key = self._signed_by(candidate)
+                key = self._signed_by(place.name, candidate)
                 if key is None and strangers < _NAMED:
                     strangers += 1
                     yield self._stranger(place.name, candidate)
@@ -132,20 +136,26 @@ class _Scale:
             place=place, candidate=candidate, good=True, reason="good", key=key, claims=claims
         )
 
-    def _signed_by(self, candidate: Candidate) -> Key | None:
+    def _signed_by(self, place: PlaceName, candidate: Candidate) -> Key | None:
         """Return the key of the rule that made the signature; keys in messages do not count."""
-        keys = self._host_keys() if candidate.form == "host" else self._rule_keys()
+        keys = self._host_keys(place) if candidate.form == "host" else self._rule_keys()
         return next((key for key in keys if self._verifies(key, candidate)), None)
 
     def _rule_keys(self) -> tuple[Key, ...]:
         return self.scope.keys if self.scope else ()
 
-    def _host_keys(self) -> tuple[Key, ...]:
-        """The host key satisfies only what no scope covers, unless the scope lists it."""
+    def _host_keys(self, place: PlaceName) -> tuple[Key, ...]:
+        """The host key satisfies only what no scope covers, unless the scope lists it.
+
+        The same holds for the key of a user whose builds the policy takes for ours.
+        """
         allowed = self.scope is None or self.scope.host
-        if not self.host_key or not allowed or self.origin.kind not in _BUILT_HERE:
+        if not allowed or self.origin.kind not in _BUILT_HERE:
             return ()
-        return (Key(name=_HOST_KEY_NAME, pem=self.host_key),)
+        if place == "user":
+            builder = self.policy.local_builders.get(self.invoker.uid) if self.invoker else None
+            return (Key(name=f"builds of {builder}", pem=builder.pem),) if builder else ()
+        return (Key(name=_HOST_KEY_NAME, pem=self.host_key),) if self.host_key else ()
 
     def _verifies(self, key: Key, candidate: Candidate) -> bool:
         try:
@@ -159,7 +169,8 @@ class _Scale:
     def _stranger(self, place: PlaceName, candidate: Candidate) -> Verdict:
         """Say whose signature it is when no key of the rule made it."""
         if candidate.form == "host":
-            return _bad(place, candidate, self._why_not_host())
+            reason, hint = self._why_not_host(place)
+            return _bad(place, candidate, reason, hint=hint)
         for scope in self.policy.scopes.values():
             for key in scope.keys:
                 if self._verifies(key, candidate):
@@ -170,12 +181,18 @@ class _Scale:
             return _bad(place, candidate, claimed)
         return _bad(place, candidate, "is by an unknown key, or damaged")
 
-    def _why_not_host(self) -> str:
+    def _why_not_host(self, place: PlaceName) -> tuple[str, str | None]:
         if self.scope and not self.scope.host:
-            return f"is of this host, which the rule {self.scope.name} does not list"
+            return f"is of this host, which the rule {self.scope.name} does not list", None
         if self.origin.kind not in _BUILT_HERE:
-            return "does not count: an archive, a URL or stdin is never built here"
-        return "is not by the key of this host"
+            return "does not count: an archive, a URL or stdin is never built here", None
+        if place != "user" or self.invoker is None:
+            return "is not by the key of this host", None
+        trust = f"sudo bpfpack trust add --local-builds {self.invoker.name}"
+        if (builder := self.policy.local_builders.get(self.invoker.uid)) is None:
+            return f"is of {self.invoker.name}, whose builds do not count for root", trust
+        again = f"sudo bpfpack trust rm --local-builds {self.invoker.name}\n{trust}"
+        return f"is not by the key of {builder} that the policy has", again
 
     def _check_name(self, claims: Claims) -> None:
         wanted, scope = self.origin.reference, self.scope

@@ -24,12 +24,16 @@ from bpfpack.spec.value import field, replace, valuetype
 Level = Literal["enforce", "warn"]
 
 VERSION: Final = 1
+#: The member that lists users whose builds count as this host's own, for root alone.
+LOCAL_BUILDS: Final = "trust-local-builds"
 #: What stands for a scope where one key was named on the command line.
 ONLY_KEY: Final = "--key"
 
 _PEM: Final = re.compile(
     r"\s*-----BEGIN PUBLIC KEY-----\s*([A-Za-z0-9+/=\s]+?)\s*-----END PUBLIC KEY-----\s*"
 )
+_USER_NAME: Final = re.compile(r"[^\x00-\x20\x7f-\x9f:]{1,64}")
+_MOST_UID: Final = 2**32 - 2
 _KEY_NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,128}")
 _AGE: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -126,10 +130,55 @@ class Scope:
 
 
 @valuetype
+class Invoker:
+    """The user for whom root runs, as sudo names them."""
+
+    uid: int
+    name: str
+
+
+@valuetype
+class LocalBuilder:
+    """A user whose builds count as built on this host when root runs them for that user.
+
+    ``pem`` is the public host key of that user as it was when the entry was made: a key that
+    is exchanged later counts for nothing.
+    """
+
+    uid: int
+    name: str
+    pem: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not _USER_NAME.fullmatch(self.name):
+            raise SpecError("not the name of a user", path=("user",))
+        public_der(self.pem)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "LocalBuilder":
+        """Parse one entry of ``trust-local-builds``; raises SpecError."""
+        fields.only(data, "uid", "user", "pem")
+        return cls(
+            uid=fields.integer(data, "uid", low=1, high=_MOST_UID),
+            name=fields.string(data, "user"),
+            pem=fields.string(data, "pem"),
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the DER SubjectPublicKeyInfo, in hex."""
+        return fingerprint(self.pem)
+
+    def __str__(self) -> str:
+        return f"{self.name} (uid {self.uid})"
+
+
+@valuetype
 class Policy:
     """All rules of this host; ``problem`` says why the file cannot be used, and denies all."""
 
     scopes: Mapping[str, Scope] = field(default_factory=dict)
+    local_builders: Mapping[int, LocalBuilder] = field(default_factory=dict)
     user_rules: bool = True
     problem: str | None = None
     everywhere: Scope | None = None
@@ -137,9 +186,14 @@ class Policy:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], *, source: str = "policy.toml") -> "Policy":
         """Parse the TOML mapping; raises SpecError for anything unknown."""
-        fields.only(data, "version", "user_rules", "scopes")
+        fields.only(data, "version", "user_rules", "scopes", LOCAL_BUILDS)
         if fields.integer(data, "version") != VERSION:
             raise SpecError(f"not {VERSION}", path=("version",))
+        builders = fields.objects(
+            data, LOCAL_BUILDS, most=LIMITS.policy_keys, parse=LocalBuilder.from_dict
+        )
+        if len({builder.uid for builder in builders}) != len(builders):
+            raise SpecError("the same user twice", path=(LOCAL_BUILDS,))
         table = fields.mapping(data, "scopes")
         scopes: dict[str, Scope] = {}
         for name in table:
@@ -150,7 +204,11 @@ class Policy:
                 if scope.name in scopes:
                     raise SpecError("a second rule for the same scope", path=(name,))
             scopes[scope.name] = scope
-        return cls(scopes=scopes, user_rules=fields.boolean(data, "user_rules", default=True))
+        return cls(
+            scopes=scopes,
+            local_builders={builder.uid: builder for builder in builders},
+            user_rules=fields.boolean(data, "user_rules", default=True),
+        )
 
     @classmethod
     def deny_all(cls, problem: str) -> "Policy":
@@ -164,12 +222,15 @@ class Policy:
         return cls(everywhere=scope)
 
     def below(self, system: "Policy") -> "Policy":
-        """Combine with the system's policy, which wins where both have a rule for one scope."""
+        """Combine with the system's policy, which wins where both have a rule for one scope.
+
+        Whose builds count is the system's to say.
+        """
         if self.problem or system.problem:
             return Policy.deny_all(system.problem or self.problem or "")
         if not system.user_rules:
             return system
-        return replace(self, scopes={**self.scopes, **system.scopes})
+        return replace(system, scopes={**self.scopes, **system.scopes})
 
     def rule_for(self, origin: Origin) -> Scope | None:
         """Return the most specific scope that covers ``origin``, or None."""

@@ -26,7 +26,7 @@ from bpfpack.spec.reference import Reference
 from bpfpack.spec.value import field, valuetype
 
 Form = Literal["bundle", "legacy", "host"]
-PlaceName = Literal["referrers", "referrers-tag", "sig-tag", "host"]
+PlaceName = Literal["referrers", "referrers-tag", "sig-tag", "host", "user"]
 PlaceState = Literal["present", "absent", "unsupported", "failed"]
 
 CRITICAL_TYPE: Final = "cosign container image signature"

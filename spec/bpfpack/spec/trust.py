@@ -25,7 +25,7 @@ from bpfpack.spec.judging import judge
 from bpfpack.spec.manifest import Index, Manifest, parse
 from bpfpack.spec.origin import Origin
 from bpfpack.spec.package import PackageLayout
-from bpfpack.spec.policy import Policy
+from bpfpack.spec.policy import Invoker, Policy
 from bpfpack.spec.signature import SignaturePlace
 from bpfpack.spec.value import field, valuetype
 
@@ -123,12 +123,14 @@ def admit(
     marks: Marks,
     allow_downgrade: bool = False,
     host_key: str | None = None,
+    invoker: Invoker | None = None,
     skip: InsecureSkip | None = None,
 ) -> VerifiedArtifact:
     """Return the artifact as one that may run; the only function that does.
 
-    ``host_key`` is this host's public key in PEM.  Raises ContentError when config or object
-    are not the manifest's, SpecError when it is no package, TrustError when policy says no.
+    ``host_key`` is this host's public key in PEM, ``invoker`` for whom root runs.  Raises
+    ContentError when config or object are not the manifest's, SpecError when it is no package,
+    TrustError when policy says no.
     """
     manifest = parse(artifact.manifest.raw)
     if not isinstance(manifest, Manifest):
@@ -145,6 +147,7 @@ def admit(
             marks=marks,
             allow_downgrade=allow_downgrade,
             host_key=host_key,
+            invoker=invoker,
         )
     except TrustError as e:
         if skip is None:

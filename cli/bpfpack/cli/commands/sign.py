@@ -62,7 +62,7 @@ def sign(
     host = Host.here(plain_http=plain_http, ca_file=ca_file)
     wanted, lifetime = Reference.parse(name), lifetime_of(expires, "--expires")
     held = read_key(host, key)  # first: a credential helper is a child of ours
-    found = locate(host, wanted)
+    found = locate(host, wanted, to_change=True)
     target = Reference.parse(as_) if as_ is not None else found.reference
     if not found.local and wanted.digest is None and not yes:
         _confirm(found)

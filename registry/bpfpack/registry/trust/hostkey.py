@@ -4,6 +4,8 @@ The key and one record for each endorsed digest are kept in the state directory,
 the store, so that a copied store, an archive or a registry cannot claim "built here".
 """
 
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -13,7 +15,7 @@ from bpfpack.registry.trust.keyfiles import find_private
 from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import SpecError, StoreError, TrustError
 from bpfpack.spec.limits import LIMITS
-from bpfpack.spec.signature import Candidate, SignaturePlace, host_statement
+from bpfpack.spec.signature import Candidate, PlaceName, SignaturePlace, host_statement
 
 if TYPE_CHECKING:
     from bpfpack.registry.trust.keys import PrivateKey
@@ -25,23 +27,54 @@ _BUILT: Final = "built"
 _RECORD: Final = 256
 
 
-class HostKey:
-    """The host key below a state directory; nothing is made before the first `endorse`."""
+class BuiltRecords:
+    """What a host key, below some state directory, has signed as built by its owner."""
 
-    def __init__(self, state: Path) -> None:
-        self._state = state
+    place_name: PlaceName
+
+    def opened(self, *names: str) -> AbstractContextManager[OwnedDir | None]:
+        """Open a directory of the state; None when missing; raises StoreError."""
+        raise NotImplementedError
 
     def public_pem(self) -> str | None:
         """Return the public half, or None when nothing was ever built here.
 
         Raises StoreError when others could have written it.
         """
-        directory = OwnedDir.find(self._state)
-        if directory is None:
-            return None
-        with directory:
-            data = directory.read(_PUBLIC, LIMITS.key_file)
+        with self.opened() as directory:
+            data = directory.read(_PUBLIC, LIMITS.key_file) if directory else None
         return None if data is None else data.decode("ascii", "replace")
+
+    def place(self, digest: Digest) -> SignaturePlace:
+        """Look for the record of ``digest``; never raises for what is on the disk."""
+        try:
+            with self.opened(_BUILT) as built:
+                signature = built.read(_record(digest), _RECORD) if built else None
+        except (StoreError, SpecError) as e:
+            return SignaturePlace(name=self.place_name, state="failed", reason=str(e))
+        if signature is None:
+            return SignaturePlace(name=self.place_name, state="absent")
+        candidate = Candidate(form="host", signed=host_statement(digest), signature=signature)
+        return SignaturePlace(name=self.place_name, state="present", candidates=(candidate,))
+
+
+class HostKey(BuiltRecords):
+    """The host key below a state directory; nothing is made before the first `endorse`."""
+
+    place_name = "host"
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+
+    @contextmanager
+    def opened(self, *names: str) -> Iterator[OwnedDir | None]:
+        """See `BuiltRecords.opened`."""
+        state = OwnedDir.find(self._state)
+        if state is None:
+            yield None
+            return
+        with state, state.below(*names) as directory:
+            yield directory
 
     def endorse(self, digest: Digest) -> None:
         """Record that ``digest`` was built here; raises StoreError."""
@@ -49,17 +82,6 @@ class HostKey:
             signature = self._key(directory).sign(host_statement(digest))
             with directory.child(_BUILT) as built:
                 built.write(_record(digest), signature)
-
-    def place(self, digest: Digest) -> SignaturePlace:
-        """Look for the record of ``digest``; never raises for what is on the disk."""
-        try:
-            signature = self._read(digest)
-        except (StoreError, SpecError) as e:
-            return SignaturePlace(name="host", state="failed", reason=str(e))
-        if signature is None:
-            return SignaturePlace(name="host", state="absent")
-        candidate = Candidate(form="host", signed=host_statement(digest), signature=signature)
-        return SignaturePlace(name="host", state="present", candidates=(candidate,))
 
     def built_here(self, digest: Digest) -> bool:
         """Say whether a genuine record of ``digest`` exists."""
@@ -72,17 +94,6 @@ class HostKey:
         except (TrustError, SpecError):
             return False
         return True
-
-    def _read(self, digest: Digest) -> bytes | None:
-        directory = OwnedDir.find(self._state)
-        if directory is None:
-            return None
-        with directory:
-            built = directory.find_child(_BUILT)
-            if built is None:
-                return None
-            with built:
-                return built.read(_record(digest), _RECORD)
 
     def _key(self, directory: OwnedDir) -> "PrivateKey":
         """Return the key, made on first use; two processes make one."""

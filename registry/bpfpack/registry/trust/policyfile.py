@@ -50,8 +50,8 @@ def load(config: Path, system: Path = SYSTEM) -> Policy:
 
     Never raises for what is on the disk: a policy that cannot be read denies everything.
     """
-    theirs = Policy() if config == system else _load_one(system)
-    return _load_one(config).below(theirs)
+    ours = _load_one(config)
+    return ours if config == system else ours.below(_load_one(system))
 
 
 def read(config: Path) -> Policy:
