@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from bpfpack.cli import builders
 from bpfpack.cli.app import epilog, new_app
 from bpfpack.cli.host import Host
 from bpfpack.cli.identity import key_name
@@ -42,11 +43,14 @@ _COLUMNS = {
             "bpfpack trust add ghcr.io/x --key x.pub",
             "bpfpack trust add mirror.corp/x --key x.pub --signed-as ghcr.io/x",
             "bpfpack trust add file:/srv/packages --key ops.pub",
+            "sudo bpfpack trust add --local-builds alice",
         )
     )
 )
 def add(
-    scope: Annotated[str, typer.Argument(help="Registry, repository, prefix or transport.")],
+    scope: Annotated[
+        str | None, typer.Argument(help="Registry, repository, prefix or transport.")
+    ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="A public key to trust there.", metavar="PUB")
     ] = None,
@@ -69,9 +73,26 @@ def add(
     max_age: Annotated[
         str | None, typer.Option("--max-age", help="Oldest signature to take.", metavar="AGE")
     ] = None,
+    local_builds: Annotated[
+        str | None,
+        typer.Option(
+            "--local-builds",
+            help="For root: take what this user built on this host as built here.",
+            metavar="USER",
+        ),
+    ] = None,
 ) -> None:
     """Trust a key for a scope; a second key is added to the first."""
     host = Host.here()
+    if local_builds is not None:
+        if scope or key or name or host_ or signed_as or unnamed or level or max_age:
+            raise UsageError("--local-builds stands alone: it is about no scope")
+        builders.add(host, local_builds)
+        return
+    if scope is None:
+        raise UsageError("trust add takes a scope").with_hint(
+            "bpfpack trust add ghcr.io/x --key x.pub"
+        )
     trusted = None
     if key is not None:
         pem = keyfiles.read_public(key, host.environ)
@@ -112,19 +133,33 @@ def ls(output: ListingFormat = "table") -> None:
         for scope in host.policy.scopes.values()
         for key in (*scope.keys, *((None,) if scope.host else ()))
     ]
+    rows += builders.rows(host)
     host.printer.listing(rows, _COLUMNS, output)
 
 
 @app.command(epilog=epilog(("bpfpack trust rm ghcr.io/x", "bpfpack trust rm ghcr.io/x --key old")))
 def rm(
-    scope: Annotated[str, typer.Argument(help="The scope, as `trust ls` shows it.")],
+    scope: Annotated[str | None, typer.Argument(help="The scope, as `trust ls` shows it.")] = None,
     key: Annotated[
         str | None,
         typer.Option("--key", help="Only this key, by name or fingerprint.", metavar="KEY"),
     ] = None,
+    local_builds: Annotated[
+        str | None,
+        typer.Option(
+            "--local-builds", help="What this user builds counts no more.", metavar="USER"
+        ),
+    ] = None,
 ) -> None:
     """Remove a rule, or one key of it."""
     host = Host.here()
+    if local_builds is not None:
+        if scope or key:
+            raise UsageError("--local-builds stands alone: it is about no scope")
+        builders.remove(host, local_builds)
+        return
+    if scope is None:
+        raise UsageError("trust rm takes a scope").with_hint("bpfpack trust ls shows the rules")
     policyfile.remove(host.dirs.config, scope, key)
     host.printer.result(f"removed {key + ' from ' if key else ''}{scope}")
 

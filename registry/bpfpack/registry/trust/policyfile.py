@@ -15,12 +15,20 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from bpfpack.registry.owned import OwnedDir
 from bpfpack.spec.errors import NotFound, SpecError, StoreError, TrustError, UsageError
 from bpfpack.spec.limits import LIMITS
-from bpfpack.spec.policy import VERSION, Key, Policy, Scope, canonical_scope
+from bpfpack.spec.policy import (
+    LOCAL_BUILDS,
+    VERSION,
+    Key,
+    LocalBuilder,
+    Policy,
+    Scope,
+    canonical_scope,
+)
 from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
-    from tomlkit.items import AoT, Table
+    from tomlkit.items import AoT, String, Table
 
 NAME: Final = "policy.toml"
 #: The system's directory, also for users that have their own rules.
@@ -94,6 +102,40 @@ def remove(config: Path, scope: str, key: str | None = None) -> None:
             _drop_key(table, held, key)
         if key is None or not table["keys"]:
             del cast("Table", document["scopes"])[spelled]
+
+
+def add_builder(config: Path, builder: LocalBuilder) -> None:
+    """Let the builds of a user count as built here; raises as `add` does."""
+    import tomlkit
+
+    if builder.uid in read(config).local_builders:
+        raise UsageError(f"the builds of {builder} count already").with_hint(
+            f"bpfpack trust rm --local-builds {builder.name} forgets their key"
+        )
+    entry = tomlkit.table()
+    entry.add("uid", builder.uid)
+    entry.add("user", builder.name)
+    entry.add("pem", _multiline(builder.pem))
+    with _edit(config) as document:
+        builders = cast("AoT", document.pop(LOCAL_BUILDS, tomlkit.aot()))
+        builders.append(entry)
+        document[LOCAL_BUILDS] = builders
+
+
+def remove_builder(config: Path, wanted: str) -> LocalBuilder:
+    """Remove a user by name or number and return what was there; raises as `remove` does."""
+    held = read(config).local_builders.values()
+    found = next((b for b in held if wanted in (b.name, str(b.uid))), None)
+    if found is None:
+        raise NotFound(f"the builds of {wanted[:80]!r} do not count").with_hint(
+            "bpfpack trust ls shows whose do"
+        )
+    with _edit(config) as document:
+        entries = cast("AoT", document[LOCAL_BUILDS])
+        del entries[[int(entry["uid"]) for entry in entries].index(found.uid)]
+        if not entries:
+            del document[LOCAL_BUILDS]
+    return found
 
 
 def _load_one(config: Path) -> Policy:
@@ -209,13 +251,19 @@ def _entries(rule: NewRule) -> Iterator["Table"]:
         ):
             if isinstance(moment, datetime):
                 entry.add(field, tomlkit.item(moment))
-        # TOML drops a newline right after the quotes.
-        entry.add("pem", tomlkit.string(f"\n{rule.key.pem.strip()}\n", multiline=True))
+        entry.add("pem", _multiline(rule.key.pem))
         yield entry
     if rule.host:
         entry = tomlkit.table()
         entry.add("host", tomlkit.item(True))
         yield entry
+
+
+def _multiline(pem: str) -> "String":
+    import tomlkit
+
+    # TOML drops a newline right after the quotes.
+    return tomlkit.string(f"\n{pem.strip()}\n", multiline=True)
 
 
 def _drop_key(table: "Table", held: Scope, wanted: str) -> None:
