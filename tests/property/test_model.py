@@ -79,7 +79,7 @@ PARAMS: Final = many(
             "role": st.just("target-pid"),
         },
     ),
-    *("global", "option", "short"),
+    *("global", "option", "short", "role"),
 )
 OUTPUT: Final = {"name": NAMES, "map": NAMES}
 SAMPLED: Final = {"unit": TEXT, "intervalMs": st.integers(10, 86_400_000)}
