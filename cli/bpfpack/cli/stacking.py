@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 #: What it takes to look at what others have mapped, and into files that they alone can read.
 OF_OTHERS: Final = ("CAP_SYS_PTRACE", "CAP_DAC_READ_SEARCH")
 #: Seconds between looks at new stacks, whose processes may end.
-_WATCH: Final = 0.1
+_WATCH: Final = 0.05
 
 
 def sampled_stacks(

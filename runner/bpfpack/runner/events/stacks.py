@@ -20,7 +20,7 @@ import errno
 import struct
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
@@ -118,17 +118,18 @@ class StackSampler:
         self._before: dict[bytes, int] | None = None if said.interval_ms is None else {}
         self._named: dict[tuple[int, int], tuple[Frame, ...]] = {}
         self._looked: dict[int, float] = {}
+        self._seen: set[bytes] = set()
         self._terminal, self._now = terminal, now
         self._samples = 0
 
     def watch(self) -> None:
         """Look up the functions of processes whose stacks are new, while they are there."""
-        self._name(self._entries.read(self._elements))
+        self._name(key for key, _ in self._elements.items())
 
     def sample(self) -> bytes:
         """Read the map and return it as text; empty as long as nothing was counted."""
         entries = self._entries.read(self._elements)
-        self._name(entries)
+        self._name(entry.id for entry in entries)
         found = sorted(self._read(entries), key=lambda one: -one.times)
         if not found:
             return b""
@@ -144,11 +145,19 @@ class StackSampler:
                 lines = self._table(found, len(entries))
         return "".join(f"{line}\n" for line in lines).encode()
 
-    def _name(self, entries: Sequence[Entry]) -> None:
+    def _name(self, keys: Iterable[bytes]) -> None:
         if self._users is None or self._user_of is None or self._process_of is None:
             return
-        for entry in entries:
-            stack, pid = self._user_of(entry.id), self._process_of(entry.id)
+        if len(self._seen) > 4 * self._elements.max_entries:
+            # A map that evicts keys has new ones for ever.
+            self._seen.clear()
+            self._named.clear()
+            self._looked.clear()
+        for key in keys:
+            if key in self._seen:
+                continue
+            self._seen.add(key)
+            stack, pid = self._user_of(key), self._process_of(key)
             if stack < 0 or (pid, stack) in self._named:
                 continue
             addresses = self._stacks.addresses(stack)

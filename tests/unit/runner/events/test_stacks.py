@@ -192,6 +192,19 @@ def test_a_process_is_not_asked_for_every_stack(elements: Elements) -> None:
     assert names.looked.count(7) == 1
 
 
+def test_what_is_remembered_of_a_map_that_evicts_keys_is_bounded() -> None:
+    elements, names = Elements(), Names()
+    sampler = _sampler("folded", elements, names=names)
+    for pid in range(1000):
+        elements.data.clear()
+        elements.add(pid, b"a", NO_STACK, 2, 1)
+        sampler.watch()
+    elements.data.clear()
+    elements.add(7, b"a", NO_STACK, 2, 1)
+    assert sampler.sample() == b"a;u3;u2;u1 1\n"
+    assert names.looked.count(7) == 2  # it had been forgotten
+
+
 def test_without_names_addresses_are_left(elements: Elements) -> None:
     sampler = _sampler("json", elements, users=None)
     (first, *_) = json.loads(sampler.sample())["stacks"]
