@@ -265,3 +265,42 @@ def test_a_key_keeps_its_value() -> None:
     assert public_der(key.pem) == public_der(PEM)
     assert str(key).startswith("alice (SHA256:")
     assert PEM not in repr(key)
+
+
+BUILDER = {"uid": 1000, "user": "alice", "pem": PEM}
+
+
+class TestLocalBuilds:
+    """Whose builds root takes for its own: ``trust-local-builds``."""
+
+    def policy(self, *entries: object) -> Policy:
+        return Policy.from_dict({"version": 1, "trust-local-builds": list(entries)})
+
+    def test_users_by_number(self) -> None:
+        found = self.policy(BUILDER).local_builders[1000]
+        assert str(found) == "alice (uid 1000)"
+        assert found.fingerprint == key_of("alice").fingerprint
+
+    @pytest.mark.parametrize(
+        "entries",
+        [
+            (1000,),
+            (BUILDER, BUILDER | {"user": "bob"}),
+            (BUILDER | {"uid": 0},),
+            (BUILDER | {"uid": -1},),
+            (BUILDER | {"uid": 2**32 - 1},),
+            (BUILDER | {"uid": True},),
+            (BUILDER | {"user": "a b"},),
+            (BUILDER | {"user": "a\x1b[2J"},),
+            (BUILDER | {"pem": "none"},),
+            (BUILDER | {"scope": "ghcr.io"},),
+            ({"uid": 1000, "user": "alice"},),
+        ],
+    )
+    def test_anything_else_is_refused(self, entries: tuple[object, ...]) -> None:
+        with pytest.raises(SpecError):
+            self.policy(*entries)
+
+    def test_only_the_system_says_so(self) -> None:
+        system = self.policy(BUILDER | {"uid": 1001})
+        assert set(self.policy(BUILDER).below(system).local_builders) == {1001}

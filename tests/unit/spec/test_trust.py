@@ -4,6 +4,7 @@ import copy
 import pickle
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from bpfpack.spec.digest import Digest
 from bpfpack.spec.errors import ContentError, SpecError, TrustError
 from bpfpack.spec.manifest import build_index
 from bpfpack.spec.origin import Origin, OriginKind
-from bpfpack.spec.policy import Key, Policy
+from bpfpack.spec.policy import Invoker, Key, Policy
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import Candidate, SignaturePlace, host_statement
 from bpfpack.spec.trust import InsecureSkip, Mark, RemoteArtifact, VerifiedArtifact, judge
@@ -520,3 +521,55 @@ class TestOnlyAdmitMakesOne:
         }
         with pytest.raises(TrustError, match="only `admit`"):
             VerifiedArtifact(seal=object(), **parts)  # type: ignore[arg-type]
+
+
+class TestBuildsOfACaller:
+    """What the user who called sudo built counts if root's policy has that user's key."""
+
+    ALICE = Invoker(uid=1000, name="alice")
+    BARE = Origin(kind="store", reference=Reference.parse("tool:1"), location="tool:1")
+
+    def artifact(self, signer: str, origin: Origin = BARE) -> RemoteArtifact:
+        package = make_package()
+        found = host_place(package.manifest.descriptor.digest, signer)
+        return artifact_of(package, (replace(found, name="user"),), origin=origin)
+
+    def policy(self, key: str = "alice's host", **rule: Any) -> Policy:
+        entry = {"uid": 1000, "user": "alice", "pem": key_of(key).public_pem}
+        scopes = {"ghcr.io/x": rule} if rule else {}
+        data = {"version": 1, "trust-local-builds": [entry], "scopes": scopes}
+        return Policy.from_dict(data)
+
+    def test_they_count(self) -> None:
+        artifact = self.artifact("alice's host")
+        verified = admitted(artifact, self.policy(), invoker=self.ALICE)
+        assert verified.signers[0].name == "builds of alice (uid 1000)"
+
+    def test_not_without_the_entry_or_the_user(self) -> None:
+        artifact = self.artifact("alice's host")
+        pem = key_of("alice's host").public_pem
+        error = refused(artifact, Policy(), invoker=self.ALICE, host_key=pem)
+        assert "whose builds do not count for root" in str(error)
+        assert error.hint == "sudo bpfpack trust add --local-builds alice"
+        refused(artifact, self.policy())
+        refused(artifact, self.policy(), invoker=Invoker(uid=1001, name="mallory"))
+
+    def test_not_by_another_key(self) -> None:
+        for signer in ("mallory", "host"):
+            artifact = self.artifact(signer)
+            pem = key_of("host").public_pem
+            error = refused(artifact, self.policy(), invoker=self.ALICE, host_key=pem)
+            assert "is not by the key of alice" in str(error)
+
+    def test_not_as_a_signature_of_this_host(self) -> None:
+        """The record of the one place says nothing in the other."""
+        package = make_package()
+        digest = package.manifest.descriptor.digest
+        artifact = artifact_of(package, (host_place(digest, "alice's host"),), origin=self.BARE)
+        refused(artifact, self.policy(), invoker=self.ALICE)
+
+    def test_a_scope_that_covers_it_must_list_the_host(self) -> None:
+        artifact = self.artifact("alice's host", origin_of())
+        keyed = self.policy(keys=[{"name": "a", "pem": key_of("a").public_pem}])
+        assert "does not list" in str(refused(artifact, keyed, invoker=self.ALICE))
+        admitted(artifact, self.policy(keys=[{"host": True}]), invoker=self.ALICE)

@@ -28,6 +28,7 @@ PROVED_BY: Final = {
     "8.3": "tests/unit/spec/test_trust_attacks.py",
     "8.5": "tests/unit/registry/test_trust_collect.py",
     "8.7": "tests/unit/spec/test_trust.py",
+    "8.8": "tests/acceptance/test_sudo.py",
 }
 
 
