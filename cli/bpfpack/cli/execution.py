@@ -84,6 +84,7 @@ def execute(
     # No message holds up a signal, or the detaching that follows one.
     host.printer.waits = False
     # Signals are caught before anything is loaded: what ends us later ends us cleanly.
+    capabilities.require(plan.capabilities, f"run {plan.package}")
     with (
         _journal(host, plan, chosen) as journal,
         _destination(request) as out,

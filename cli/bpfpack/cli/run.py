@@ -133,6 +133,7 @@ def _plan(
         perf_pages=asked.pages if asked else None,
         attach=request.values("attach"),
         targets=given.targets,
+        trace_pipe=request.flag("trace_pipe"),
     ), target
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from bpfpack.runner.capabilities import least
 from bpfpack.runner.kernel import Answer, Kernel
 from bpfpack.runner.privileges import needed
 from bpfpack.runner.support import NAMED, Fault, why_not
@@ -143,12 +144,14 @@ def plan(
     perf_pages: Mapping[str, int] | None = None,
     attach: Sequence[str] = (),
     targets: Mapping[str, Sequence[str]] | None = None,
+    trace_pipe: bool = False,
 ) -> Plan:
     """Decide what runs here.
 
     ``values`` are the bytes of globals by their C names, ``map_sizes`` maximums of entries
     (of a ring, bytes, which are rounded up to what the kernel takes), ``attach`` the words of
-    ``--attach``, ``targets`` those of the package's own options that name a target.
+    ``--attach``, ``targets`` those of the package's own options that name a target;
+    ``trace_pipe`` says that what bpf_printk() prints is shown.
     Raises Unsupported, which names the program, what it lacks and what would do,
     UsageError for a global, map or target that is not there or does not fit.
     """
@@ -163,12 +166,12 @@ def plan(
         perf_pages=perf_pages or {},
         globals=tuple(_write(spec, name, data) for name, data in (values or {}).items()),
         outputs=(*config.outputs, *_texts(config, programs)),
-        capabilities=tuple(
-            dict.fromkeys(
-                (
-                    *(name for p in programs if p.skipped is None for name in p.capabilities),
-                    *(name for o in config.outputs for name in _needed_to_show(o)),
-                )
+        capabilities=least(
+            (
+                *(name for p in programs if p.skipped is None for name in p.capabilities),
+                *(name for o in config.outputs for name in _needed_to_show(o)),
+                # An instance of tracefs is made where only root writes.
+                *(("CAP_DAC_OVERRIDE",) if trace_pipe else ()),
             )
         ),
     )

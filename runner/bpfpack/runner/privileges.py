@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Final
 
+from bpfpack.runner.capabilities import least
 from bpfpack.spec.code import ProgramSpec
 from bpfpack.spec.sections import PROG_TYPES
 
@@ -44,9 +45,10 @@ def needed(program: ProgramSpec, attachments: "tuple[Attachment, ...]") -> tuple
     if program.kind.type == "socket":
         found.append("CAP_NET_RAW")
     if program.kind.type in ("uprobe", "uretprobe", "usdt"):
-        # kernel/events/core.c, perf_uprobe_event_init.
+        # kernel/events/core.c, perf_uprobe_event_init; CAP_PERFMON will not do since Linux
+        # 6.16 (commit ba677dbe77af), nor with the fixes for kernels before.
         found.append("CAP_SYS_ADMIN")
         if any(getattr(a, "pid", None) is not None for a in attachments):
             # proc_pid_root(5): what another process sees.
             found.append("CAP_SYS_PTRACE")
-    return tuple(found)
+    return least(found)

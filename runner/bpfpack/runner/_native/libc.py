@@ -21,6 +21,9 @@ _NR_OPENAT2: Final = 437
 # include/uapi/linux/openat2.h
 _RESOLVE_IN_ROOT: Final = 0x10
 
+# include/uapi/linux/prctl.h
+_PR_SET_NO_NEW_PRIVS: Final = 38
+
 # include/uapi/linux/capability.h
 _CAPABILITY_VERSION_3: Final = 0x20080522
 
@@ -52,6 +55,7 @@ _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
         *(ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p),
         *(ctypes.c_ulong, ctypes.c_void_p),
     ),
+    "prctl": (ctypes.c_int, *4 * (ctypes.c_ulong,)),
     "syscall": (
         *(ctypes.c_long, ctypes.c_long, ctypes.c_char_p),
         *(ctypes.POINTER(_OpenHow), ctypes.c_size_t),
@@ -99,6 +103,11 @@ def capabilities() -> int:
     data = (_CapData * 2)()
     _fn("capget")(ctypes.byref(_CapHeader(_CAPABILITY_VERSION_3, 0)), data)
     return int(data[0].effective | data[1].effective << 32)
+
+
+def set_no_new_privileges() -> None:
+    """Let no program that this thread executes gain a privilege; raises KernelError."""
+    _fn("prctl")(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def set_capabilities(mask: int) -> None:
