@@ -263,6 +263,16 @@ def test_two_ways_to_say_it_are_one_too_many(host: Host) -> None:
     assert "-c and --pid each say what to trace" in done.stderr
 
 
+def test_the_command_does_not_outlive_a_run_that_is_killed(host: Host) -> None:
+    with host.started("run", "-c", WAITS.replace("@", "signal.SIG_IGN"), "bell:1.0") as running:
+        command = int(running.until(r"ready (\d+)")[1])
+        mine = held(running.pid)
+        running.process.kill()
+        running.process.wait(30)
+    assert eventually(lambda: not Path(f"/proc/{command}").exists(), 5)
+    assert eventually(lambda: not mine & in_kernel(), 2)
+
+
 def test_nothing_is_left_of_a_command_when_the_run_is_killed_while_it_is_held(host: Host) -> None:
     """The held child sees the end of its pipe, and never becomes the command."""
     reader = host.root / "fifo"

@@ -138,7 +138,9 @@ DETAILS: Final = (
     " (OCI archive, directory, .bpf.c or .o), an https:// URL of an archive, or - for stdin.",
     "-c and -p set the package's option with the role target-pid. A process in a container has"
     " another number there than here; where the one given is free here, -p names the right one."
-    " COMMAND is run without a shell, has the terminal, and ends when the run does.",
+    " COMMAND is run without a shell, has the terminal, and ends when the run does: it is killed"
+    " even if bpfpack is, unless it gained privileges (sudo). What it started in other processes"
+    " is not ended.",
     "--trace-pipe reads a trace instance of its own, and cannot tell one program's lines from"
     " another's. It is all there is to see of a package without outputs.",
 )

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NoReturn
 
+from bpfpack.runner._native import libc
 from bpfpack.runner.target import Process, shell_code
 from bpfpack.spec.errors import KernelError, NotFound, UsageError
 
@@ -22,7 +23,9 @@ _RESTORED: Final = (signal.SIGPIPE, signal.SIGXFSZ)
 class Command(Process):
     """A command of ours, held before its first instruction until `release`.
 
-    It has our terminal, directory and environment.  `close` leaves nothing of it behind.
+    It has our terminal, directory and environment.  `close` leaves nothing of it behind, nor
+    does our end, whatever ends us, unless it executes what gains privileges (sudo).  Processes
+    that it starts are its own: a group for them all would take the terminal from it.
     ``patience`` is in seconds.  Raises UsageError for what is no command line, NotFound and
     KernelError for what cannot be executed.
     """
@@ -38,10 +41,11 @@ class Command(Process):
         with ExitStack() as undo:
             held, self._go = _pipe(undo)
             self._failed, failing = _pipe(undo)
+            parent = os.getpid()
             pid = os.fork()
             if not pid:
                 os.close(self._go)
-                _execute(self._path, self._argv, held, failing)
+                _execute(self._path, self._argv, parent, held, failing)
             undo.callback(_end, pid)
             super().__init__(pid)
             undo.pop_all()
@@ -143,13 +147,15 @@ def _not_executed(code: int, name: str) -> KernelError:
     return error
 
 
-def _execute(path: str, argv: list[str], held: int, failing: int) -> NoReturn:
+def _execute(path: str, argv: list[str], parent: int, held: int, failing: int) -> NoReturn:
     """Wait for one byte and become the command; the child's side of the fork."""
     try:
         for number in _RESTORED:
             signal.signal(number, signal.SIG_DFL)
+        libc.die_with_parent()
         # Nothing but the end of the file comes from a parent that has ended.
-        if os.read(held, 1):
+        # One that ended before we asked to die with it has left us to another.
+        if os.read(held, 1) and os.getppid() == parent:
             os.execve(path, argv, os.environ)  # noqa: S606 - no shell is what is wanted
     except OSError as e:
         os.write(failing, str(e.errno).encode())

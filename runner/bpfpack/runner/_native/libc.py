@@ -1,8 +1,9 @@
-"""The few calls of libc that Python has no function for: mounts, namespaces, capabilities."""
+"""The few calls of libc that Python has no function for: mounts, namespaces, privileges, deaths."""
 
 import ctypes
 import functools
 import os
+import signal
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ _NR_OPENAT2: Final = 437
 _RESOLVE_IN_ROOT: Final = 0x10
 
 # include/uapi/linux/prctl.h
+_PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NO_NEW_PRIVS: Final = 38
 
 # include/uapi/linux/capability.h
@@ -108,6 +110,15 @@ def capabilities() -> int:
 def set_no_new_privileges() -> None:
     """Let no program that this thread executes gain a privilege; raises KernelError."""
     _fn("prctl")(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def die_with_parent() -> None:
+    """Have this process killed once the thread that forked it ends; raises KernelError.
+
+    Forgotten by the kernel when it executes what changes its user, group or capabilities
+    (PR_SET_PDEATHSIG(2const)).
+    """
+    _fn("prctl")(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def set_capabilities(mask: int) -> None:
