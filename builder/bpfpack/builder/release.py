@@ -52,7 +52,7 @@ class Release:
         try:
             text = data.decode()
             found = tomllib.loads(text)
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as e:
+        except (ValueError, RecursionError) as e:  # of many digits, too: plain ValueError
             raise SpecError(str(e) or "nested too deep") from e
         fields.only(found, *words.PACKAGE, "readme", *_SECTIONS)
         with fields.inside("build"):

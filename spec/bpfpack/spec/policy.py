@@ -10,7 +10,7 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal, cast
 
 from bpfpack.spec import fields
@@ -383,7 +383,10 @@ def _moment(data: Mapping[str, Any], key: str) -> datetime | None:
         return None
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise SpecError("not a date and time with a zone", path=(key,))
-    return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as e:
+        raise SpecError("not a time between the years 1 and 9999 in UTC", path=(key,)) from e
 
 
 def _signed_as(data: Mapping[str, Any]) -> str | None:

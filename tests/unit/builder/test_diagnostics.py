@@ -210,7 +210,7 @@ def test_a_fault_in_the_toml(toml: str, line: int | None, message: str, tmp_path
 
 
 def test_toml_that_is_none(tmp_path: Path) -> None:
-    for text in ("name = ", "a = 1\na = 2\n", "[" * 2000):
+    for text in ("name = ", "a = 1\na = 2\n", "[" * 2000, f"a = {'1' * 6000}\n"):
         assert str(fails(tmp_path, PROGRAM, text)).startswith(f"{tmp_path}/bpfpack.toml: ")
 
 

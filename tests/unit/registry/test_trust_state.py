@@ -167,6 +167,7 @@ class TestPolicyFile:
             b"",
             b"version = 1 # \x00",
             b"x = " + b"[" * 5000,
+            b"version = " + b"1" * 6000,
             b" " * (1024 * 1024 + 1),
         ],
     )

@@ -162,7 +162,7 @@ def _parse(data: bytes) -> dict[str, Any]:
         return tomllib.loads(data.decode())
     except UnicodeDecodeError as e:
         raise SpecError(f"not UTF-8 at byte {e.start}") from e
-    except tomllib.TOMLDecodeError as e:
+    except ValueError as e:  # TOMLDecodeError, and an integer of too many digits
         raise SpecError(f"not TOML: {e}") from e
     except RecursionError as e:
         raise SpecError("not TOML: nested too deeply") from e
