@@ -103,19 +103,22 @@ class TestPasswordsInChildren:
 
 
 class TestHelperNames:
-    @pytest.mark.parametrize("helper", ["../../evil", "/evil", "evil;id", "EVIL", "", "a b", "é"])
+    @pytest.mark.parametrize("helper", ["x/../evil", "x/evil", "evil;id", "EVIL", "a b", "é"])
     def test_a_name_that_is_a_path(self, host: Host, name: str, helper: str) -> None:
-        evil = host.root / "evil"
-        evil.write_text(f"#!/bin/sh\ntouch {host.root}/ran\n")
-        evil.chmod(0o755)
-        for spelled in ("docker-credential-evil", "docker-credential-EVIL"):
-            shutil.copy(evil, host.root / spelled)
+        """Each would be found where a look-up that takes it would look."""
+        places = host.root / "bin"
+        for spelled in (f"docker-credential-{helper}", "docker-credential-evil"):
+            evil = places / spelled
+            (places / spelled.rpartition("/..")[0]).mkdir(parents=True, exist_ok=True)
+            evil.parent.mkdir(parents=True, exist_ok=True)
+            evil.write_text(f"#!/bin/sh\ntouch {host.root}/ran\n")
+            evil.chmod(0o755)
         docker = host.root / "docker"
         docker.mkdir(exist_ok=True)
         (docker / "config.json").write_text(f'{{"credsStore": "{helper}"}}')
-        path = {"PATH": f"{host.root}/bin:{host.environment['PATH']}"}
-        done = host.run("pull", f"{name}:1", code=None, env=path)
-        assert done.code != 0 and "Traceback" not in done.stderr
+        path = {"PATH": f"{places}:{host.environment['PATH']}"}
+        done = host.run("logout", name.partition("/")[0], cwd=places, code=None, env=path)
+        assert done.code == 1 and "not the name of a credential helper" in done.stderr
         assert not (host.root / "ran").exists()
 
 

@@ -92,7 +92,8 @@ def _identity(dirs: Dirs) -> Finding:
 
 def _host_key(dirs: Dirs) -> Finding:
     try:
-        public = HostKey(dirs.state).public_pem()
+        there = HostKey(dirs.state).usable()
     except BpfpackError as e:
-        return Finding.failed("host key", str(e), e.hint or "make its directory yours alone")
-    return Finding.ok("host key", "in use" if public else "none; the first build makes it")
+        cure = "move it away: the next build makes another, and what it vouched for is built anew"
+        return Finding.failed("host key", str(e), e.hint or cure)
+    return Finding.ok("host key", "in use" if there else "none; the first build makes it")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.kit import bell
 from tests.kit.cli import Host
 
 
@@ -91,6 +92,20 @@ def test_a_key_that_others_can_read(fresh: Host) -> None:
     }
     key.chmod(0o644)
     assert examined(fresh, code=1)["identity"]["cure"] == f"chmod 600 {key}"
+
+
+@pytest.mark.parametrize(("mode", "told"), [(0o644, "others can read"), (0o600, "")])
+def test_a_host_key_that_cannot_be_used(mode: int, told: str, fresh: Host) -> None:
+    """`build` would fail, and so it does, with nothing left in the store."""
+    state = Path(fresh.environment["BPFPACK_STATE_DIR"])
+    state.mkdir(mode=0o700)
+    (state / "host.key").write_bytes(bytes(range(100)))
+    (state / "host.key").chmod(mode)
+    found = examined(fresh, code=1)["host key"]
+    assert found["state"] == "failed" and told in found["found"] and found["cure"]
+    done = fresh.run("build", "-q", "-t", "bell:1", bell.write(fresh.root / "bell"), code=None)
+    assert done.code != 0 and "Traceback" not in done.stderr
+    assert fresh.run("list", "-q").stdout == ""
 
 
 def test_a_host_without_a_compiler(fresh: Host) -> None:

@@ -115,12 +115,15 @@ def _built(host: Host, container: str | None, path: Path, options: BuildOptions)
 
 
 def _keep(host: Host, result: BuildResult, names: list[Reference]) -> None:
-    """Store it under every name, then vouch for it: a name without the word is only unsigned."""
+    """Vouch for it, then store it under every name: no name stands without the word."""
     package = result.package
     origin = Origin.BUILT if result.from_source else Origin.LOADED
     for name in names:
         if name.digest:
             raise UsageError(f"{name}: a name that is built has a tag, not a digest")
+    if names and result.from_source:
+        host.host_key.endorse(package.manifest.descriptor.digest)
+    for name in names:
         copy(
             MemoryStore.of(package),
             host.store.repository(name.name, origin=origin),
@@ -128,8 +131,6 @@ def _keep(host: Host, result: BuildResult, names: list[Reference]) -> None:
             name.tag or "latest",
             verb="build",
         )
-    if names and result.from_source:
-        host.host_key.endorse(package.manifest.descriptor.digest)
 
 
 def _write(host: Host, result: BuildResult, names: list[Reference], file: Path) -> None:

@@ -83,6 +83,16 @@ class HostKey(BuiltRecords):
             with directory.child(_BUILT) as built:
                 built.write(_record(digest), signature)
 
+    def usable(self) -> bool:
+        """Say whether there is a key; raises StoreError, SpecError for one that cannot be used."""
+        from bpfpack.registry.trust import keys
+
+        with self.opened() as directory:
+            data = find_private(directory, _KEY) if directory else None
+        if data is not None:
+            keys.import_key(data)
+        return data is not None or self.public_pem() is not None
+
     def built_here(self, digest: Digest) -> bool:
         """Say whether a genuine record of ``digest`` exists."""
         pem = self.public_pem()
