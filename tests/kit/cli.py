@@ -3,6 +3,7 @@
 Each has directories of its own and nothing of the environment that runs the tests.
 """
 
+import codecs
 import json
 import os
 import re
@@ -205,6 +206,8 @@ class Terminal:
         termios.tcsetwinsize(slave, (40, 120))
         self.shown = ""
         self._seen = 0
+        # A byte that is no UTF-8 stays one that can be told.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.process = subprocess.Popen(
             ["setsid", "--ctty", *command],
             stdin=slave,
@@ -259,7 +262,7 @@ class Terminal:
             raise AssertionError(f"nothing for {_SECONDS} s after:\n{self.shown}")
         with suppress(OSError):  # EIO: nobody has the other side any more
             if data := os.read(self.master, 65536):
-                self.shown += data.decode(errors="replace")
+                self.shown += self._decoder.decode(data)
                 return True
         return False
 
