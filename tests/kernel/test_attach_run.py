@@ -1,14 +1,19 @@
 """Targets on the command line: bpfpack's own option, the package's, and what goes wrong."""
 
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bpfpack.cli.run_options import help_text
+from tests.kit import objects
 from tests.kit.cli import Host
 from tests.kit.kernelobjects import eventually, in_kernel
 from tests.kit.network import network, send
+from tests.kit.objects import tool
+from tests.kit.oldkernel import BEFORE_TCX
 
 pytestmark = pytest.mark.kernel
 
@@ -107,6 +112,46 @@ def test_the_package_s_help_names_its_option(host: Host) -> None:
 
 def test_bpfpack_s_help_names_the_option() -> None:
     assert "--attach [PROG=]TARGET" in help_text()
+
+
+@pytest.mark.parametrize("run", ["frames", "socket", "tc", "clsact"])
+def test_an_interface_that_vanishes_is_told_and_ends_the_run(host: Host, run: str) -> None:
+    package = _variant(host, "tc" if run == "clsact" else run)
+    if run == "clsact":
+        host = replace(host, prefix=BEFORE_TCX)
+    target = {"tc": "end0:ingress", "clsact": "end0:ingress"}.get(run, "end0")
+    argv = ("run", "-o", "json", "--attach", target, package)
+    with host.started(*argv) as running:
+        running.until("^attached 1 program", stderr=True)
+        objects.run(tool("ip"), "link", "del", "end1")
+        done = running.end()
+    assert done.code == 125
+    assert "warning: end0 is gone; seen is attached to nothing any more\n" in done.stderr
+
+
+def test_a_run_goes_on_where_another_interface_is_left(host: Host) -> None:
+    argv = ("run", "-o", "json", "--attach", "end0", "--attach", "lo", "./frames")
+    with host.started(*argv) as running:
+        running.until("^attached 1 program", stderr=True)
+        objects.run(tool("ip"), "link", "del", "end0")
+        running.until("^warning: end0 is gone; seen is no longer attached there", stderr=True)
+        send("lo", 1)
+        running.until('"bytes":60')
+        done = running.end(signal.SIGTERM)
+    assert done.code == 143
+
+
+def _variant(host: Host, kind: str) -> str:
+    """The source with another kind of program."""
+    if kind == "frames":
+        return "./frames"
+    folder = host.root / kind
+    if not folder.exists():
+        folder.mkdir()
+        text = SOURCE[: SOURCE.index('SEC("xdp")')]
+        end = "int seen(struct __sk_buff *skb) { return 0; }\n"
+        (folder / f"{kind}.bpf.c").write_text(f'{text}SEC("{kind}") {end}')
+    return f"./{kind}"
 
 
 def test_the_kernel_is_clean_after_kill_9(host: Host, tmp_path: Path) -> None:

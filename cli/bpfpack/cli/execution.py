@@ -5,7 +5,7 @@ import signal
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, Literal
 
 from bpfpack.cli._exit import Exit
@@ -25,6 +25,7 @@ from bpfpack.spec.trust import VerifiedArtifact
 from bpfpack.spec.value import replace, valuetype
 
 if TYPE_CHECKING:
+    from bpfpack.runner.attach.vanishing import InterfaceWatch
     from bpfpack.runner.journal import Journal
     from bpfpack.runner.target import Process
     from bpfpack.runner.tracepipe import TracePipe
@@ -35,6 +36,7 @@ _EXITS: Final = {
     "timeout": Exit.OK,
     "max-events": Exit.OK,
     "closed-pipe": Exit.OK,
+    "all-gone": Exit.RUN_SELF,
     "sigint": Exit.SIGINT,
     "sigterm": Exit.SIGTERM,
     "sighup": Exit.SIGHUP,
@@ -97,6 +99,7 @@ def execute(
         with (
             _sink(out, stop, chosen) as sink,
             _trace_pipe(journal, chosen) as pipe,
+            _watch(host, plan) as watch,
             Session.open(verified, plan, journal=journal) as session,
         ):
             showing = Showing(
@@ -115,6 +118,7 @@ def execute(
                 timeout=0.0 if at_once else chosen.timeout,
                 max_events=chosen.max_events,
                 target_fd=target.fd if target else None,
+                watch=watch,
             )
             session.attach()
             needs = target.needs if target else ()
@@ -150,6 +154,18 @@ def _trace_pipe(journal: "Journal | None", chosen: Settings) -> "Iterator[TraceP
 
     with closing(TracePipe(journal)) as pipe:
         yield pipe
+
+
+@contextmanager
+def _watch(host: Host, plan: Plan) -> "Iterator[InterfaceWatch | None]":
+    if not any(program.attachments for program in plan.loaded):
+        yield None
+        return
+    from bpfpack.runner.attach.vanishing import watch
+
+    found = watch(plan, host.printer.warn)
+    with found or nullcontext():
+        yield found
 
 
 @contextmanager

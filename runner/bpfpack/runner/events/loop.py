@@ -21,7 +21,7 @@ from bpfpack.runner.events.sink import LONGEST_WAIT, Sink
 from bpfpack.runner.events.stop import StopReason, StopSignals
 from bpfpack.spec.value import valuetype
 
-Reason = Literal["timeout", "max-events", "closed-pipe", "target-ended"] | StopReason
+Reason = Literal["timeout", "max-events", "closed-pipe", "target-ended", "all-gone"] | StopReason
 
 #: Records taken at once: bounds the memory of a batch and its output.
 _BATCH: Final = 4096
@@ -40,6 +40,19 @@ class Sampler(Protocol):
 
     def sample(self) -> bytes:
         """Read the map once; empty when there is nothing to show."""
+        ...
+
+
+class Watch(Protocol):
+    """Sees what the run is about go away."""
+
+    @property
+    def fd(self) -> int:
+        """Readable when there may be something to see."""
+        ...
+
+    def all_gone(self) -> bool:
+        """Whether nothing is left, without waiting."""
         ...
 
 
@@ -104,8 +117,8 @@ class Loop:
     """One run; `run` is called once.
 
     ``timeout`` is in seconds from the start of `run`; ``max_events`` is exact; the run ends
-    when ``target_fd`` becomes readable.  The caller owns everything it passes in and closes
-    it, the sink included.
+    when ``target_fd`` becomes readable or ``watch`` sees nothing left.  The caller owns
+    everything it passes in and closes it, the sink included.
     """
 
     def __init__(
@@ -119,11 +132,12 @@ class Loop:
         timeout: float | None = None,
         max_events: int | None = None,
         target_fd: int | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._streams, self._sink, self._stop, self._detach = streams, sink, stop, detach
         self._samplers = samplers
         self._timeout, self._max_events = timeout, max_events
-        self._target_fd = target_fd
+        self._target_fd, self._watch = target_fd, watch
         self._target: select.poll | None = None
         self._deadline: float | None = None
         self._due: list[float | None] = []
@@ -165,6 +179,8 @@ class Loop:
             waiting.register(self._target_fd, select.EPOLLIN)
             self._target = select.poll()
             self._target.register(self._target_fd, select.POLLIN)
+        if self._watch is not None:
+            waiting.register(self._watch.fd, select.EPOLLIN)
         # A regular file cannot be watched, and does not go away.
         with contextlib.suppress(PermissionError):
             # No event asked for: that the reader went away is told all the same.
@@ -198,6 +214,8 @@ class Loop:
             return "timeout"
         if self._target is not None and self._target.poll(0):
             return "target-ended"
+        if self._watch is not None and self._watch.all_gone():
+            return "all-gone"
         return None
 
     def _left(self) -> float:
