@@ -14,6 +14,7 @@ from bpfpack.registry.server.faults import Fault
 from bpfpack.registry.server.routes import Kind, parse_path
 from bpfpack.registry.server.storage import Storage
 from bpfpack.spec.errors import StoreError
+from bpfpack.spec.safetext import printable
 
 _LOG: Final = logging.getLogger(__name__)
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
@@ -55,7 +56,7 @@ def make_app(storage: Storage, hosts: frozenset[str], drain: Drain) -> web.Appli
             except Fault as e:
                 return e.response()
             except StoreError as e:
-                _LOG.exception("%s %s", request.method, request.path)
+                _LOG.exception("%s %s", request.method, printable(request.path))
                 return _storage_fault(e).response()
 
     async def prepare(request: web.BaseRequest, response: web.StreamResponse) -> None:
