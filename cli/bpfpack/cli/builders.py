@@ -43,10 +43,12 @@ def rows(host: Host) -> Iterator[dict[str, Any]]:
         yield {
             "scope": LOCAL_BUILDS,
             "key": str(builder),
-            "fingerprint": f"SHA256:{builder.fingerprint[:16]}",
+            "fingerprint": f"SHA256:{builder.fingerprint}",
             "level": "enforce",
             "signedAs": None,
             "unnamed": False,
+            "maxAge": None,
+            "host": False,
             "source": str(host.dirs.config / policyfile.NAME),
         }
 

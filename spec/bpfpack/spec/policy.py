@@ -37,6 +37,7 @@ _MOST_UID: Final = 2**32 - 2
 _KEY_NAME: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,128}")
 _AGE: Final = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_SECONDS: Final = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _WILDCARD: Final = re.compile(r"\*\.([a-z0-9-]+(?:\.[a-z0-9-]+)*)")
 
 
@@ -124,6 +125,17 @@ class Scope:
             return (typed,)
         covered = typed.partition("/")[0] if self.name.startswith("*.") else self.name
         return (typed, self.signed_as + typed.removeprefix(covered))
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What holds for every key of the rule, in the words of `trust add`."""
+        said = (
+            f"signed-as {self.signed_as}" if self.signed_as else "",
+            "unnamed" if self.unnamed else "",
+            f"level {self.level}" if self.level != "enforce" else "",
+            f"max-age {format_age(self.max_age)}" if self.max_age else "",
+        )
+        return tuple(filter(None, said))
 
     def __str__(self) -> str:
         return f"{self.name} in {self.source}"
@@ -310,6 +322,17 @@ def parse_age(text: str) -> timedelta:
     if not (match := _AGE.fullmatch(text)):
         raise SpecError("not a duration such as 90d or 12h")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
+
+
+def format_age(age: timedelta) -> str:
+    """Spell an age as `parse_age` reads it.
+
+    >>> format_age(timedelta(days=90)), format_age(timedelta(hours=36))
+    ('90d', '36h')
+    """
+    seconds = int(age.total_seconds())
+    size, unit = next((n, u) for n, u in _SECONDS if seconds % n == 0)
+    return f"{seconds // size}{unit}"
 
 
 def _transport_rank(scope: str, origin: Origin) -> tuple[int, int] | None:

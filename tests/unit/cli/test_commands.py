@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bpfpack.cli.commands.init import as_root
+from bpfpack.spec.policy import fingerprint
 from tests.kit import bell
 from tests.kit.cli import PASSWORD, PROGRAM, Host
 from tests.kit.hostile import Reply, listener
@@ -307,6 +308,33 @@ class TestTrust:
         mine.run("trust", "rm", "ghcr.io/x")
         assert mine.run("trust", "ls", "-o", "json").json == []
         assert mine.run("trust", "rm", "ghcr.io/x", code=None).code != 0
+
+    def test_a_key_that_is_there_changes_the_rule(self, mine: Host) -> None:
+        public = mine.root / "config" / "identity.pub"
+        first = mine.run("trust", "add", "ghcr.io/x", "--key", public)
+        assert mine.run("trust", "add", "ghcr.io/x", "--key", public).stdout == (
+            f"already trusted: {first.stdout}"
+        )
+        more = mine.run("trust", "add", "ghcr.io/x", "--key", public, "--signed-as", "quay.io/x")
+        assert more.stdout == f"{first.stdout.rstrip()} (signed-as quay.io/x)\n"
+        assert more.stderr == ""
+        last = mine.run("trust", "add", "ghcr.io/x", "--max-age", "14d", "--host")
+        assert last.stdout.endswith("this host (signed-as quay.io/x, max-age 14d)\n")
+        assert "holds for every key of ghcr.io/x" in last.stderr
+        assert "needs a key" in mine.run("trust", "add", "ghcr.io/y", code=2).stderr
+
+    def test_wide_shows_all_of_a_rule(self, mine: Host) -> None:
+        public = mine.root / "config" / "identity.pub"
+        whole = f"SHA256:{fingerprint(public.read_text())}"
+        mine.run(
+            *("trust", "add", "ghcr.io/x", "--key", public, "--max-age", "2w"),
+            *("--unnamed", "--signed-as", "quay.io/x", "--host"),
+        )
+        wide = mine.run("trust", "ls", "-o", "wide").stdout
+        assert whole in wide
+        assert wide.count("signed-as quay.io/x, max-age 14d, unnamed, host") == 2
+        narrow = mine.run("trust", "ls").stdout
+        assert whole not in narrow and whole[:23] in narrow
 
     def test_what_comes_from_a_file_is_explained_too(self, mine: Host) -> None:
         """As a path, as the scope that a rule would have, and from stdin."""

@@ -20,6 +20,7 @@ from bpfpack.spec.errors import NotFound, SpecError, TrustError, UsageError
 from bpfpack.spec.origin import Origin
 from bpfpack.spec.policy import Key, Policy
 from bpfpack.spec.trust import Mark
+from bpfpack.spec.value import replace
 from tests.kit.signing import CHECK, NOW, key_of, trusted
 
 ONE, TWO = Digest.sha256(b"one"), Digest.sha256(b"two")
@@ -140,7 +141,9 @@ class TestPolicyFile:
         "rule",
         [
             NewRule(scope="ghcr.io/*", key=ALICE),
-            NewRule(scope="ghcr.io/x", key=ALICE),
+            NewRule(scope="ghcr.io/x", key=trusted("alice", not_after=NOW)),
+            NewRule(scope="ghcr.io/x", key=replace(BOB, name="alice")),
+            NewRule(scope="ghcr.io/x", max_age="soon"),
             NewRule(scope="ghcr.io/y", key=ALICE, max_age="soon"),
             NewRule(scope="ghcr.io/y", key=ALICE, level="maybe"),
             NewRule(scope="ghcr.io/y", key=ALICE, signed_as="x"),
@@ -149,9 +152,21 @@ class TestPolicyFile:
     def test_a_bad_rule_changes_nothing(self, config: Path, rule: NewRule) -> None:
         policyfile.add(config, NewRule(scope="ghcr.io/x", key=ALICE))
         before = (config / "policy.toml").read_bytes()
-        with pytest.raises(SpecError):
+        with pytest.raises((SpecError, UsageError)):
             policyfile.add(config, rule)
         assert (config / "policy.toml").read_bytes() == before
+
+    @pytest.mark.parametrize("key", [ALICE, replace(ALICE, name="other"), None])
+    def test_a_key_that_is_there_changes_the_options(self, config: Path, key: Key | None) -> None:
+        held = trusted("alice", not_after=NOW)
+        policyfile.add(config, NewRule(scope="ghcr.io/x", key=held, host=True, unnamed=True))
+        before = (config / "policy.toml").read_bytes()
+        policyfile.add(config, NewRule(scope="ghcr.io/x", key=key, host=True))
+        assert (config / "policy.toml").read_bytes() == before
+        rule = policyfile.add(config, NewRule(scope="ghcr.io/x", key=key, signed_as="quay.io/x"))
+        ((name, until),) = [(k.name, k.not_after) for k in rule.keys]
+        assert (name, until, rule.host, rule.unnamed) == ("alice", NOW, True, True)
+        assert rule.signed_as == "quay.io/x"
 
     def test_a_rule_needs_a_key(self, config: Path) -> None:
         with pytest.raises(UsageError):

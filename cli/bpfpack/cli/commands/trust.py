@@ -1,7 +1,8 @@
 """``bpfpack trust``: the rules of policy.toml."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -20,7 +21,7 @@ from bpfpack.spec.errors import UsageError
 from bpfpack.spec.judgement import Judgement
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.origin import Origin
-from bpfpack.spec.policy import Key, Scope
+from bpfpack.spec.policy import Key, Scope, canonical_scope, format_age
 from bpfpack.spec.reference import Reference
 
 app = new_app(
@@ -28,12 +29,19 @@ app = new_app(
     ("bpfpack trust add ghcr.io/x --key x.pub", "bpfpack trust test ghcr.io/x/opensnoop"),
 )
 
+#: "SHA256:" and as much of a fingerprint as people compare.
+_SHORT = 23
 _COLUMNS = {
     "SCOPE": lambda row: row["scope"],
     "KEY": lambda row: row["key"],
-    "FINGERPRINT": lambda row: row["fingerprint"] or "-",
+    "FINGERPRINT": lambda row: (row["fingerprint"] or "-")[:_SHORT],
     "LEVEL": lambda row: row["level"],
     "FROM": lambda row: row["source"],
+}
+_WIDE = {
+    **_COLUMNS,
+    "FINGERPRINT": lambda row: row["fingerprint"] or "-",
+    "OPTIONS": lambda row: ", ".join(_options(row)) or "-",
 }
 
 
@@ -82,7 +90,11 @@ def add(
         ),
     ] = None,
 ) -> None:
-    """Trust a key for a scope; a second key is added to the first."""
+    """Trust a key for a scope; a second key is added to the first.
+
+    Where the scope has keys, --key may be left out: then only its options change, for all of
+    its keys.
+    """
     host = Host.here()
     if local_builds is not None:
         if scope or key or name or host_ or signed_as or unnamed or level or max_age:
@@ -99,6 +111,7 @@ def add(
         trusted = Key(name=name or key_name(key), pem=pem)
         if warning := keys.public_warning(pem):
             host.printer.warn(warning)
+    before = policyfile.read(host.dirs.config).scopes.get(canonical_scope(scope))
     rule = policyfile.add(
         host.dirs.config,
         policyfile.NewRule(
@@ -111,10 +124,12 @@ def add(
             max_age=max_age,
         ),
     )
-    host.printer.result(f"{rule.name}: {', '.join(_names(rule))}")
+    host.printer.result(("already trusted: " if rule == before else "") + _told(rule))
+    if rule.options and len(_names(rule)) > 1:
+        host.printer.warn(f"{', '.join(rule.options)}: holds for every key of {rule.name}")
 
 
-@app.command("ls", epilog=epilog(("bpfpack trust ls", "bpfpack trust ls -o json")))
+@app.command("ls", epilog=epilog(("bpfpack trust ls", "bpfpack trust ls -o wide")))
 def ls(output: ListingFormat = "table") -> None:
     """List the rules in force."""
     host = Host.here()
@@ -124,17 +139,19 @@ def ls(output: ListingFormat = "table") -> None:
         {
             "scope": scope.name,
             "key": key.name if key else "this host",
-            "fingerprint": f"SHA256:{key.fingerprint[:16]}" if key else None,
+            "fingerprint": f"SHA256:{key.fingerprint}" if key else None,
             "level": scope.level,
             "signedAs": scope.signed_as,
             "unnamed": scope.unnamed,
+            "maxAge": format_age(scope.max_age) if scope.max_age else None,
+            "host": scope.host,
             "source": scope.source,
         }
         for scope in host.policy.scopes.values()
         for key in (*scope.keys, *((None,) if scope.host else ()))
     ]
     rows += builders.rows(host)
-    host.printer.listing(rows, _COLUMNS, output)
+    host.printer.listing(rows, _WIDE if output == "wide" else _COLUMNS, output)
 
 
 @app.command(epilog=epilog(("bpfpack trust rm ghcr.io/x", "bpfpack trust rm ghcr.io/x --key old")))
@@ -230,9 +247,21 @@ def import_(
         if rule.key and (warning := keys.public_warning(rule.key.pem)):
             host.printer.warn(f"{rule.scope}: {warning}")
         made = policyfile.add(host.dirs.config, rule)
-        host.printer.result(f"{made.name}: {', '.join(_names(made))}")
+        host.printer.result(_told(made))
     for scope, reason in found.skipped:
         host.printer.info(f"left out {scope}: {reason}")
+
+
+def _told(rule: Scope) -> str:
+    """A rule in one line: its keys, and what holds for them."""
+    options = f" ({', '.join(rule.options)})" if rule.options else ""
+    return f"{rule.name}: {', '.join(_names(rule))}{options}"
+
+
+def _options(row: Mapping[str, Any]) -> list[str]:
+    said = {"signed-as": row["signedAs"], "max-age": row["maxAge"]}
+    flags = [name for name in ("unnamed", "host") if row[name]]
+    return [*(f"{name} {value}" for name, value in said.items() if value), *flags]
 
 
 def _names(rule: Scope) -> list[str]:

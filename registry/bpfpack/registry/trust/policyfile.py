@@ -24,7 +24,7 @@ from bpfpack.spec.policy import (
     Scope,
     canonical_scope,
 )
-from bpfpack.spec.value import valuetype
+from bpfpack.spec.value import replace, valuetype
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -76,14 +76,19 @@ def read(config: Path) -> Policy:
 def add(config: Path, rule: NewRule) -> Scope:
     """Add to the rule of a scope, or make one; return the rule as it is now.
 
-    Raises SpecError for a bad scope or key, UsageError for a key that is there already,
-    TrustError when the file cannot be used, StoreError when it cannot be written.
+    A key that is there already stays as it is, and what else is told changes the rule.
+    Raises SpecError for a bad scope or key, UsageError for a new rule without a key and for
+    another key of the same name, TrustError when the file cannot be used, StoreError when it
+    cannot be written.
     """
     name = canonical_scope(rule.scope)
-    if rule.key is None and not rule.host:
-        raise UsageError("a rule needs a key, or the key of this host")
     with _edit(config) as document:
-        _apply(_table(document, name), rule)
+        held = read(config).scopes.get(name)
+        if held is None and rule.key is None and not rule.host:
+            raise UsageError("a new rule needs a key, or the key of this host").with_hint(
+                f"bpfpack trust add {name} --key x.pub"
+            )
+        _apply(_table(document, name), _without_known(rule, held) if held else rule)
     return read(config).scopes[name]
 
 
@@ -217,6 +222,23 @@ def _table(document: "TOMLDocument", name: str) -> "Table":
         table = tomlkit.table()
         cast("Table", document["scopes"]).add(name, table)
         return table
+
+
+def _without_known(rule: NewRule, held: Scope) -> NewRule:
+    """Leave out of a rule what the held one lists, whatever it is called there."""
+    key = rule.key
+    if key is not None:
+        same = next((k for k in held.keys if k.fingerprint == key.fingerprint), None)
+        if same is None and any(k.name == key.name for k in held.keys):
+            raise UsageError(f"another key of {held.name} is called {key.name!r}").with_hint(
+                "--name calls this one something else"
+            )
+        if same is not None and (key.not_before, key.not_after) in (
+            (None, None),
+            (same.not_before, same.not_after),
+        ):
+            key = None
+    return replace(rule, key=key, host=rule.host and not held.host)
 
 
 def _apply(table: "Table", rule: NewRule) -> None:
