@@ -33,7 +33,6 @@ def findings(kernel: Kernel) -> Iterator[Finding]:
     yield _tracefs()
     yield _cgroup()
     yield _programs(kernel)
-    yield _probes(kernel)
     yield _jit()
 
 
@@ -142,17 +141,6 @@ def _programs(kernel: Kernel) -> Finding:
             "program types", "only who may load programs can ask", "run doctor as root"
         )
     return Finding.ok("program types", f"{', '.join(families)}")
-
-
-def _probes(kernel: Kernel) -> Finding:
-    value = kernel.option("CONFIG_KPROBES")
-    if value == "n":
-        return Finding.warning(
-            "kprobes",
-            "CONFIG_KPROBES is not set in this kernel: packages with kprobes cannot run",
-            "use packages with tracepoints, or boot a distribution's kernel",
-        )
-    return Finding.ok("kprobes", "available" if value else "not said by the kernel")
 
 
 def _jit() -> Finding:
