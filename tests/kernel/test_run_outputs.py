@@ -33,24 +33,23 @@ def test_json_lines_name_their_output(host: Host) -> None:
         rung(running, "hlh")
         done = running.end()
     assert [line for line in done.lines if line["output"] == "bells"] == [
-        {"output": "bells", "kind": 1, "number": 1},
-        {"output": "bells", "kind": 2, "number": 2, "tone": "do"},
-        {"output": "bells", "kind": 1, "number": 3},
+        {"output": "bells", "type": "high", "kind": 1, "number": 1},
+        {"output": "bells", "type": "low", "kind": 2, "number": 2, "tone": "do"},
+        {"output": "bells", "type": "high", "kind": 1, "number": 3},
     ]
     *_, table = [line for line in done.lines if line["output"] == "counts"]
     counts = {row["key"]["kind"]: row["value"]["calls"] for row in table["rows"]}
     assert counts == {1: 2, 2: 1}
 
 
-def test_a_table_begins_a_block_when_the_type_changes(host: Host) -> None:
+def test_a_table_of_several_types_has_one_header(host: Host) -> None:
     with host.started("run", "-o", "bells:table", "--max-events=4", "chimes:1", ME) as running:
         rung(running, "hhlh")
         done = running.end()
     rows = [line.split() for line in done.stdout.splitlines()]
     assert rows == [
-        ["KIND", "NUMBER"], ["1", "1"], ["1", "2"], [],
-        ["KIND", "NUMBER", "TONE"], ["2", "3", "do"], [],
-        ["KIND", "NUMBER"], ["1", "4"],
+        ["TYPE", "KIND", "NUMBER", "TONE"],
+        ["high", "1", "1"], ["high", "1", "2"], ["low", "2", "3", "do"], ["high", "1", "4"],
     ]  # fmt: skip
 
 
@@ -67,14 +66,14 @@ def test_one_of_several_as_csv(host: Host) -> None:
         rung(running, "hl")
         done = running.end()
     assert list(csv.reader(done.stdout.splitlines())) == [
-        ["kind", "number", "tone"], ["1", "1", ""], ["2", "2", "do"]
+        ["type", "kind", "number", "tone"], ["high", "1", "1", ""], ["low", "2", "2", "do"]
     ]  # fmt: skip
 
 
 def test_one_alone_needs_no_name_in_json(host: Host) -> None:
     with host.started("run", "-o", "bells:json", "--max-events=1", "chimes:1", ME) as running:
         rung(running, "h")
-        assert running.end().lines == [{"kind": 1, "number": 1}]
+        assert running.end().lines == [{"type": "high", "kind": 1, "number": 1}]
 
 
 def test_a_format_for_all_and_another_for_one(host: Host) -> None:

@@ -5,12 +5,14 @@ what each kind of field becomes.
 
 *json*: one object a line, UTF-8.  Members keep their names and nesting; hidden ones are
 left out.  ``output`` comes first when there is more than one output (``_output`` where an
-event has a member of that name).  What could disturb a terminal is written as ``\\uNNNN``.
+event has a member of that name), then, of an output with several types, ``type``, the name of
+its struct.  What could disturb a terminal is written as ``\\uNNNN``.
 *csv*: RFC 4180 (but a line ends with a newline alone) with a header of dotted names; values
-as in JSON, a list as its JSON text, null as nothing; several types share one header.
-*table*: aligned columns, a block for each type.  Tables and CSV never contain control
-characters: those in text become ``\\xNN``.  *raw*: the bytes of the records, one after the
-other, nothing between.
+as in JSON, a list as its JSON text, null as nothing.  *table*: aligned columns.  In both,
+several types share one header: ``type``, then the columns of the first type, those that the
+second has besides, and so on; what a type has not is left empty.  Tables and CSV never contain
+control characters: those in text become ``\\xNN``.  *raw*: the bytes of the records, one after
+the other, nothing between.
 
 A record of no known type is one line too: ``{"unknown":"<hex>"}`` in JSON, "?" and the
 digits in a table; CSV has no column for it and leaves all cells empty.
@@ -98,7 +100,35 @@ class _Known:
     def __init__(self, output: EventOutput, clock: WallClock) -> None:
         self.output, self.clock = output, clock
         self.rows = [Rows(t.layout, clock) for t in output.types]
+        # Of one type there is nothing to tell.
+        self.kinds = [_kind(t.layout.type) for t in output.types] if len(self.rows) > 1 else []
         self.select = Selector([(t.layout, t.when) for t in output.types], output.discriminator)
+
+    def free(self, name: str) -> str:
+        """A name for something about the event that none of its members has."""
+        taken = {c.field.path[0].partition("[")[0] for rows in self.rows for c in rows.columns}
+        while name in taken:
+            name = f"_{name}"
+        return name
+
+    def united(self) -> tuple[list[Column], list[list[int]]]:
+        """The columns of all types, each name once, and the places of each type's own."""
+        found: dict[str, Column] = {}
+        for column in (c for rows in self.rows for c in rows.columns):
+            before = found.setdefault(column.field.name, column)
+            found[column.field.name] = before._replace(width=max(before.width, column.width))
+        order = {name: place for place, name in enumerate(found)}
+        places = [[order[c.field.name] for c in rows.columns] for rows in self.rows]
+        return list(found.values()), places
+
+
+def _kind(spelling: str) -> str:
+    """The name of a type without the keyword of C before it.
+
+    >>> _kind("struct opened"), _kind("opened_t")
+    ('opened', 'opened_t')
+    """
+    return spelling.removeprefix("struct ").removeprefix("union ")
 
 
 class JsonFormatter:
@@ -107,7 +137,12 @@ class JsonFormatter:
     def __init__(self, known: _Known) -> None:
         self._known = known
         self._first = "" if known.output.alone else _tag(known)
-        self._rows = [JsonRow(rows.columns, self._first) for rows in known.rows]
+        name = json_string(known.free("type"))
+        kinds = [f"{name}:{json_string(kind)}" for kind in known.kinds] or [""]
+        self._rows = [
+            JsonRow(rows.columns, ",".join(filter(None, (self._first, kind))))
+            for rows, kind in zip(known.rows, kinds, strict=True)
+        ]
 
     def header(self) -> bytes | None:
         """None: every line stands alone."""
@@ -132,8 +167,7 @@ class JsonFormatter:
 
 
 def _tag(known: _Known) -> str:
-    taken = any(c.field.path[0] == "output" for rows in known.rows for c in rows.columns)
-    return f"{json_string('_output' if taken else 'output')}:{json_string(known.output.name)}"
+    return f"{json_string(known.free('output'))}:{json_string(known.output.name)}"
 
 
 class CsvFormatter:
@@ -141,15 +175,14 @@ class CsvFormatter:
 
     def __init__(self, known: _Known) -> None:
         self._known = known
-        names = dict.fromkeys(c.field.name for rows in known.rows for c in rows.columns)
-        self._places = [
-            [list(names).index(c.field.name) for c in rows.columns] for rows in known.rows
-        ]
-        self._names = list(names)
+        columns, self._places = known.united()
+        self._names = [column.field.name for column in columns]
+        self._first = [known.free("type")] if known.kinds else []
 
     def header(self) -> bytes | None:
         """The line of dotted names."""
-        return (",".join(csv_quoted(printable(name)) for name in self._names) + "\n").encode()
+        names = (*self._first, *self._names)
+        return (",".join(csv_quoted(printable(name)) for name in names) + "\n").encode()
 
     def format(self, batch: Batch) -> bytes:
         """See `Formatter`."""
@@ -158,12 +191,14 @@ class CsvFormatter:
         for offset, length in batch.records:
             cells = [""] * len(self._names)
             index = known.select(memory, offset, length)
+            first = [""] * len(self._first)
             if index is not None:
+                first = [csv_quoted(printable(kind)) for kind in known.kinds[index : index + 1]]
                 rows = known.rows[index]
                 raws = rows.read(memory, offset, length)
                 for place, column, raw in zip(self._places[index], rows.columns, raws, strict=True):
                     cells[place] = csv_cell(column, raw)
-            lines.append(",".join(cells))
+            lines.append(",".join((*first, *cells)))
         lines.append("")
         return "\n".join(lines).encode()
 
@@ -190,21 +225,19 @@ def csv_quoted(text: str) -> str:
 
 
 class TableFormatter:
-    """Aligned columns; a block, with a header of its own, whenever the type changes."""
+    """Aligned columns, those of several types put together."""
 
     def __init__(self, known: _Known, terminal: "Screen | None") -> None:
         self._known, self._terminal = known, terminal
-        self._blocks = [Columns(rows.columns, terminal) for rows in known.rows]
-        self._shown: int | None = None
+        columns, self._places = known.united()
+        self._size = len(columns)
+        self._kinds = [printable(kind) for kind in known.kinds]
+        self._columns = Columns(columns, terminal, kinds=self._kinds)
 
     def header(self) -> bytes | None:
-        """The output's name when there are others, and the titles when there is one type."""
-        name = [] if self._known.output.alone else [printable(self._known.output.name) + ":"]
-        self._shown = None
-        if len(self._blocks) == 1:
-            self._shown = 0
-            name.append(self._blocks[0].header())
-        return ("\n".join(name) + "\n").encode() if name else None
+        """The titles, after the output's name when there are others."""
+        name = "" if self._known.output.alone else printable(self._known.output.name) + ":\n"
+        return f"{name}{self._columns.header()}\n".encode()
 
     def format(self, batch: Batch) -> bytes:
         """See `Formatter`."""
@@ -215,20 +248,17 @@ class TableFormatter:
             if index is None:
                 lines.append(self._unknown(memory[offset : offset + length]))
                 continue
-            if index != self._shown:
-                lines.extend(self._begin(index))
             rows = known.rows[index]
-            lines.append(
-                self._blocks[index].line(cells(rows.columns, rows.read(memory, offset, length)))
-            )
+            texts = cells(rows.columns, rows.read(memory, offset, length))
+            lines.append(self._columns.line(self._placed(index, texts) if self._kinds else texts))
         lines.append("")
         return "\n".join(lines).encode()
 
-    def _begin(self, index: int) -> list[str]:
-        first = self._shown is None
-        self._shown = index
-        title = self._blocks[index].header()
-        return [title] if first else ["", title]
+    def _placed(self, index: int, texts: list[str]) -> list[str]:
+        line = [""] * self._size
+        for place, text in zip(self._places[index], texts, strict=True):
+            line[place] = text
+        return [self._kinds[index], *line]
 
     def _unknown(self, record: memoryview) -> str:
         more = "…" if len(record) > _GLIMPSE else ""

@@ -17,15 +17,25 @@ class Columns:
     """Widths that begin with what the type suggests and grow with what is seen.
 
     Numbers stand right, the rest left.  Lines are cut where ``terminal`` ends when that
-    is given.
+    is given.  Where rows are of several ``kinds``, these are a first column of their own.
     """
 
-    def __init__(self, columns: Sequence[Column], terminal: "Screen | None") -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        terminal: "Screen | None",
+        *,
+        kinds: Sequence[str] = (),
+    ) -> None:
         self._titles = [printable(c.field.title.upper(), _WIDEST) for c in columns]
         self._widths = [
             max(width(title), c.width) for title, c in zip(self._titles, columns, strict=True)
         ]
         self._right = [c.right for c in columns]
+        if kinds:
+            self._titles.insert(0, "TYPE")
+            self._widths.insert(0, min(_WIDEST, max(map(width, (*kinds, "TYPE")))))
+            self._right.insert(0, False)
         self._terminal = terminal
 
     def header(self) -> str:

@@ -233,7 +233,10 @@ KINDS = EventOutput(
             when=1,
         ),
         RecordType(
-            layout=layout(field("kind", "uint", 0, 4), field("name", "string", 4, 4)), when=2
+            layout=layout(
+                field("kind", "uint", 0, 4), field("name", "string", 4, 4), name="union b"
+            ),
+            when=2,
         ),
     ),
     discriminator="kind",
@@ -243,28 +246,42 @@ KINDS = EventOutput(
 def test_types_are_told_apart_by_the_discriminator() -> None:
     records = b"\1\0\0\0\7\0\0\0", b"\2\0\0\0abc\0", b"\3\0\0\0abcd", b"\1"
     assert shown("json", KINDS, *records) == [
-        '{"kind":1,"pid":7}',
-        '{"kind":2,"name":"abc"}',
+        '{"type":"a","kind":1,"pid":7}',
+        '{"type":"b","kind":2,"name":"abc"}',
         '{"unknown":"0300000061626364"}',
         '{"unknown":"01"}',
     ]
-    assert shown("csv", KINDS, *records) == ["1,7,", "2,,abc", ",,", ",,"]
-    assert shown("table", KINDS, *records[:3]) == [
-        "    KIND      PID",
-        "       1        7",
-        "",
-        "    KIND NAME",
-        "       2 abc",
+    assert shown("csv", KINDS, *records) == ["a,1,7,", "b,2,,abc", ",,,", ",,,"]
+    assert make_formatter("csv", KINDS).header() == b"type,kind,pid,name\n"
+
+
+def test_a_table_of_types_that_alternate_has_one_header() -> None:
+    records = b"\1\0\0\0\7\0\0\0", b"\2\0\0\0abc\0", b"\3\0\0\0abcd"
+    assert make_formatter("table", KINDS).header() == b"TYPE     KIND      PID NAME\n"
+    assert shown("table", KINDS, *records[:2], *records) == [
+        "a           1        7",
+        "b           2          abc",
+        "a           1        7",
+        "b           2          abc",
         "? 0300000061626364",
+    ]
+
+
+def test_a_member_called_type_keeps_its_name() -> None:
+    types = [layout(field("type", "uint", 0, n), name=f"struct t{n}") for n in (1, 2)]
+    assert shown("json", output(*types), b"\7") == ['{"_type":"t1","type":7}']
+    assert make_formatter("csv", output(*types)).header() == b"_type,type\n"
+    assert shown("json", output(*types, alone=False), b"\7\0") == [
+        '{"output":"events","_type":"t2","type":7}'
     ]
 
 
 def test_types_without_discriminator_are_told_apart_by_size() -> None:
     small, large = layout(field("a", "uint", 0, 2)), layout(field("b", "uint", 0, 8))
     assert shown("json", output(small, large), b"\1\0", b"\2" + b"\0" * 7, b"\3\0\0\0", b"\4") == [
-        '{"a":1}',
-        '{"b":2}',
-        '{"a":3}',
+        '{"type":"e","a":1}',
+        '{"type":"e","b":2}',
+        '{"type":"e","a":3}',
         '{"unknown":"04"}',
     ]
 
@@ -294,7 +311,9 @@ def test_with_other_outputs_every_line_says_whose_it_is() -> None:
     assert shown("json", taken, b"\1") == ['{"_output":"events","output":1}']
     unknown = EventOutput(name="%s", types=KINDS.types, discriminator="kind", alone=False)
     assert shown("json", unknown, b"") == ['{"output":"%s","unknown":""}']
-    assert shown("json", unknown, b"\1\0\0\0\2\0\0\0") == ['{"output":"%s","kind":1,"pid":2}']
+    assert shown("json", unknown, b"\1\0\0\0\2\0\0\0") == [
+        '{"output":"%s","type":"a","kind":1,"pid":2}'
+    ]
 
 
 def test_text_of_an_event_cannot_drive_a_terminal() -> None:
