@@ -240,6 +240,29 @@ class TestRegistries:
             assert screen.end() != 0
             safe(screen.shown)
 
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '{"credsStore": "EVIL"}',
+            '{"credHelpers": {"HOST": "EVIL"}}',
+            '{"EVIL": }',
+            '{"auths": {"https://HOST/EVIL": {"auth": "EVIL"}}}',
+            '{"auths": {"HOST": {"auth": 1, "EVIL": 2}}}',
+        ],
+    )
+    def test_what_a_docker_config_says(self, host: Host, registry: Listener, text: str) -> None:
+        docker = host.root / "docker"
+        docker.mkdir()
+        evil = json.dumps(EVIL)[1:-1]
+        (docker / "config.json").write_text(
+            text.replace("HOST", registry.host).replace("EVIL", evil)
+        )
+        denied = Reply(status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+        registry.on("GET", "/v2/x/manifests/1", denied)
+        with host.terminal("pull", f"{registry.host}/x:1") as screen:
+            assert screen.end() != 0
+            safe(screen.shown)
+
     def test_bars_of_what_is_pulled(self, host: Host) -> None:
         content = evil_package()
         first, *rest = content.manifest.layers

@@ -18,6 +18,7 @@ from bpfpack.registry.client.wire import Credential
 from bpfpack.spec import strictjson
 from bpfpack.spec.errors import BpfpackError, SpecError, StoreError
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.safetext import printable
 from bpfpack.spec.value import valuetype
 
 _log: Final = logging.getLogger(__name__)
@@ -51,13 +52,13 @@ class CredentialStore:
         try:
             config = load(path)
         except BpfpackError as e:
-            _log.warning("%s: %s", path, e)
+            _log.warning("%s", printable(f"{path}: {e}"))
             return None
         if helper := helper_for(config, registry):
             try:
                 found = helpers.get(helper, server_name(registry), self.environ)
             except BpfpackError as e:
-                _log.warning("%s", e)
+                _log.warning("%s", printable(str(e)))
             else:
                 if found is not None:
                     return found
@@ -129,7 +130,7 @@ def _from_entries(
         try:
             found = _entry(auths[key])
         except SpecError as e:
-            _log.warning("%s: the credentials for %s cannot be read: %s", path, key, e)
+            _log.warning("%s", printable(f"{path}: the credentials for {key} cannot be read: {e}"))
             continue
         if found is not None:
             return found

@@ -201,7 +201,7 @@ def _vsnprintf() -> Callable[..., int]:
 
 
 def _on_message(level: int, form: bytes, arguments: int) -> int:
-    """Keep a message for `captured`, or hand it to `logging`; nothing reaches stderr."""
+    """Keep a message for `captured`, or hand it to `logging`, which shows what is safe to."""
     if level >= _DEBUG:
         return 0
     buffer = ctypes.create_string_buffer(_MESSAGE_BYTES)
@@ -211,8 +211,10 @@ def _on_message(level: int, form: bytes, arguments: int) -> int:
     if into is None:
         import logging  # 10 ms that only a message outside of `captured` pays
 
+        from bpfpack.spec.safetext import printable
+
         logging.getLogger("bpfpack.libbpf").log(
-            logging.WARNING if level == _WARN else logging.INFO, "%s", text
+            logging.WARNING if level == _WARN else logging.INFO, "%s", printable(text)
         )
     elif len(into) < _MESSAGES:
         into.append(text)
