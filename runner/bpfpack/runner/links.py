@@ -103,4 +103,6 @@ def _explain(error: KernelError, planned: PlannedProgram, kernel: Kernel) -> NoR
         raise Unsupported(
             kind.type, f"this system's policy refuses to {what}", errno=error.errno
         ).with_hint("look at lockdown, SELinux or other security modules") from error
-    raise KernelError(error.errno or 0, str(error.strerror), what) from error
+    told = KernelError(error.errno or 0, str(error.strerror), what)
+    told.hint = error.hint
+    raise told from error
