@@ -74,6 +74,13 @@ def test_a_path_chosen_at_run_time(victim: Path, source: str, function: str) -> 
         assert count(session) - before == (0 if function == "main+0" else 2)
 
 
+def test_an_offset_beyond_the_function_is_refused_before_loading(victim: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        prepared(CALLS, attach=(f"{victim}:victim+0x100000",))
+    assert f"{victim} has " in str(caught.value)
+    assert "bytes of 'victim', and +0x100000 is beyond them" in str(caught.value)
+
+
 def test_a_relative_path(victim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(victim.parent)
     with opened(CALLS, attach=("./victim:victim",)) as session, _started(victim) as process:

@@ -36,10 +36,10 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "program"
 
 
-def _function(path: Path, name: str) -> int:
+def _function(path: Path, name: str, inside: int = 0) -> int:
     fd = os.open(path, os.O_RDONLY)
     try:
-        return ElfFile(fd).function(name)
+        return ElfFile(fd).function(name, inside)
     finally:
         os.close(fd)
 
@@ -60,6 +60,21 @@ def test_an_offset_is_where_the_code_is(tmp_path: Path, name: str, linked: str) 
             if start <= address < start + size:
                 break
     assert _function(tmp_path / "a.out", name) == address - start + offset
+
+
+def test_an_offset_ends_with_the_function(program: Path) -> None:
+    sizes = {
+        words[3]: int(words[1], 16)
+        for words in map(str.split, run(tool("nm"), "-S", program).splitlines())
+        if len(words) == 4
+    }
+    first, size = _function(program, "main"), sizes["main"]
+    assert _function(program, "main", size - 1) == first + size - 1
+    for beyond in (size, 1 << 40, (1 << 63) - 1):
+        with pytest.raises(SpecError) as caught:
+            _function(program, "main", beyond)
+        told = f"has {size} bytes of 'main', and +{beyond:#x} is beyond them"
+        assert str(caught.value) == told
 
 
 @pytest.mark.parametrize(

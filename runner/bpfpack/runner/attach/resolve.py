@@ -108,13 +108,16 @@ def _cgroup(kind: ProgramKind, target: CgroupTarget) -> CgroupAttachment:
 def _code(target: CodeTarget) -> CodeAttachment:
     place = files.locate(target.file, target.pid)
     with files.opened(place) as fd:
+        identity = files.identity(fd)
         with _read(place):
-            offset = ElfFile(fd).function(target.function)
+            offset = ElfFile(fd).function(target.function, target.offset)
+            if offset >= identity.size:
+                raise SpecError(f"ends at {identity.size:#x}, before {offset:#x}")
         return CodeAttachment(
             place=place,
             function=target.function,
-            offset=offset + target.offset,
-            identity=files.identity(fd),
+            offset=offset,
+            identity=identity,
             pid=target.pid,
         )
 

@@ -68,6 +68,7 @@ class _Symbol(NamedTuple):
     info: int
     section: int
     value: int
+    size: int
 
 
 class ElfFile:
@@ -123,8 +124,8 @@ class ElfFile:
         for row in self._table(self._shape.section, offset, count):
             yield _Section(type=row[1], offset=row[4], size=row[5], link=row[6])
 
-    def function(self, name: str) -> int:
-        """Return the offset in the file of a function's first instruction; raises SpecError.
+    def function(self, name: str, inside: int = 0) -> int:
+        """Return the offset in the file of the byte ``inside`` a function; raises SpecError.
 
         Of several symbols of the name a global one counts, and the version of it that new
         programs are linked with.
@@ -135,10 +136,15 @@ class ElfFile:
         functions = [s for s in named if s.info & 15 == _STT_FUNC and s.section != _SHN_UNDEF]
         if not functions:
             raise self._missing(name, named)
-        best = min(functions, key=_precedence)
-        offsets = {self._offset(s.value) for s in functions if _precedence(s) == _precedence(best)}
+        best = min(map(_precedence, functions))
+        functions = [s for s in functions if _precedence(s) == best]
+        offsets = {self._offset(s.value) for s in functions}
         if len(offsets) == 1:
-            return offsets.pop()
+            # Written by hand in assembly, a function may have no size.
+            size = max(s.size for s in functions)
+            if inside and 0 < size <= inside:
+                raise SpecError(f"has {size} bytes of {name!r}, and +{inside:#x} is beyond them")
+            return self._offset(functions[0].value + inside)
         told = ", ".join(f"{offset:#x}" for offset in sorted(offsets))
         raise SpecError(f"has several functions {name!r}, at {told}")
 
@@ -230,10 +236,10 @@ class ElfFile:
 
     def _symbol(self, row: tuple[int, ...]) -> _Symbol:
         if self._wide:
-            name, info, _, section, value, _ = row
+            name, info, _, section, value, size = row
         else:
-            name, value, _, info, _, section = row
-        return _Symbol(name, info, section, value)
+            name, value, size, info, _, section = row
+        return _Symbol(name, info, section, value, size)
 
     def _names(self, table: _Section) -> bytes:
         if not 0 < table.link < len(self._sections):
