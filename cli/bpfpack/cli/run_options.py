@@ -12,6 +12,8 @@ from bpfpack.spec.errors import UsageError
 from bpfpack.spec.value import valuetype
 
 OUTPUTS: Final = ("table", "json", "csv", "raw", "folded")
+#: How like an option another word must be to be taken for its misspelling.
+_NEAR: Final = 0.8
 PULL_MODES: Final = ("missing", "always", "never")
 
 
@@ -253,11 +255,10 @@ def _unknown(spelling: str) -> UsageError:
     error = UsageError(f"no such option of run: {spelling}")
     from difflib import get_close_matches
 
-    near = get_close_matches(spelling, list(_BY_SPELLING), n=1)
+    near = get_close_matches(spelling, list(_BY_SPELLING), n=1, cutoff=_NEAR)
+    meant = f"did you mean {near[0]}? " if near else ""
     return error.with_hint(
-        f"did you mean {near[0]}?"
-        if near
-        else "the package's own options come after REF; `bpfpack run --help` lists ours"
+        f"{meant}the package's own options come after REF; `bpfpack run --help` lists ours"
     )
 
 
