@@ -125,9 +125,14 @@ def test_a_prebuilt_object_is_not_built_here(author: Host, tmp_path: Path) -> No
     _extract_object(author, tmp_path / "bell.bpf.o")
     other = Host(root=tmp_path / "other")
     refused = other.run("run", "./bell.bpf.o", ME, cwd=tmp_path, code=126)
-    assert "not built on this host" in refused.stderr or "no rule" in refused.stderr
+    assert "bell.bpf.o is a prebuilt object: it was not compiled here" in refused.stderr
+    assert f"bpfpack build -t bell:1 {tmp_path}/bell.bpf.o\n" in refused.stderr
     other.run("build", "-q", "-t", "bell:1", tmp_path / "bell.bpf.o")
-    other.run("run", "bell:1", ME, code=126)
+    assert other.run("list", "-o", "json").json[0]["origin"] == "object"
+    refused = other.run("run", "bell:1", ME, code=126)
+    assert "bell:1 is a prebuilt object: it was not compiled here" in refused.stderr
+    for told in ("bpfpack sign --as REGISTRY/bell:1 bell:1\n", "--insecure-skip-verify"):
+        assert told in refused.stderr
     told = rings(other, "--insecure-skip-verify", tmp_path / "bell.bpf.o").stderr
     assert "RUNNING UNVERIFIED CODE" in told
 

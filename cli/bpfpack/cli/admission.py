@@ -4,6 +4,7 @@ from bpfpack.cli.host import Host
 from bpfpack.cli.identity import key_name
 from bpfpack.registry.owned import OwnedDir
 from bpfpack.spec import strictjson
+from bpfpack.spec.errors import TrustError
 from bpfpack.spec.policy import Key, Policy
 from bpfpack.spec.signature import format_time
 from bpfpack.spec.trust import InsecureSkip, RemoteArtifact, VerifiedArtifact, admit
@@ -21,17 +22,23 @@ def admit_package(
 
     What was accepted raises the high-water mark; what was waved through is recorded.
     """
-    verified = admit(
-        artifact,
-        policy_for(host, key),
-        host.check,
-        now=host.now,
-        marks=host.marks,
-        allow_downgrade=allow_downgrade,
-        host_key=host.host_key.public_pem(),
-        invoker=host.invoker,
-        skip=InsecureSkip(reason="--insecure-skip-verify") if skip_verify else None,
-    )
+    policy = policy_for(host, key)
+    try:
+        verified = admit(
+            artifact,
+            policy,
+            host.check,
+            now=host.now,
+            marks=host.marks,
+            allow_downgrade=allow_downgrade,
+            host_key=host.host_key.public_pem(),
+            invoker=host.invoker,
+            skip=InsecureSkip(reason="--insecure-skip-verify") if skip_verify else None,
+        )
+    except TrustError as e:
+        from bpfpack.cli.refusal import explained
+
+        raise explained(host, artifact, policy, allow_downgrade=allow_downgrade) from e
     if verified.insecure:
         host.printer.warn(
             f"RUNNING UNVERIFIED CODE IN THE KERNEL: {verified.origin} ({verified.digest})"

@@ -117,7 +117,7 @@ def _built(host: Host, container: str | None, path: Path, options: BuildOptions)
 def _keep(host: Host, result: BuildResult, names: list[Reference]) -> None:
     """Vouch for it, then store it under every name: no name stands without the word."""
     package = result.package
-    origin = Origin.BUILT if result.from_source else Origin.LOADED
+    origin = Origin.BUILT if result.from_source else Origin.OBJECT
     for name in names:
         if name.digest:
             raise UsageError(f"{name}: a name that is built has a tag, not a digest")

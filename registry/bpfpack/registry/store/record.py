@@ -26,6 +26,8 @@ class Origin(StrEnum):
     BUILT = "built"
     PULLED = "pulled"
     LOADED = "loaded"
+    #: Packed here from an object that was compiled elsewhere.
+    OBJECT = "object"
 
 
 _ORIGINS: Final[Mapping[str, Origin]] = {origin.value: origin for origin in Origin}
