@@ -1,18 +1,20 @@
 """Unlocking a private key for `sign` and `push`."""
 
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bpfpack.cli.host import Host
 from bpfpack.cli.printer import Printer
-from bpfpack.spec.errors import NotFound, UsageError
+from bpfpack.spec.errors import BpfpackError, NotFound, UsageError
 from bpfpack.spec.safetext import printable
 from bpfpack.spec.value import field, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.registry.trust.keys import PrivateKey
+    from bpfpack.spec.judging import OwnKey
 
 
 def load_key(
@@ -85,6 +87,21 @@ def has_identity(host: Host) -> bool:
     from bpfpack.registry.trust import keyfiles
 
     return (host.dirs.config / keyfiles.IDENTITY).exists()
+
+
+def own_key(host: Host) -> "OwnKey | None":
+    """Return the public half of this user's identity; None when there is none that is usable."""
+    from bpfpack.registry.trust import keyfiles
+    from bpfpack.spec.judging import OwnKey
+    from bpfpack.spec.policy import public_der
+
+    path = str((host.dirs.config / keyfiles.IDENTITY).with_suffix(".pub"))
+    try:
+        pem = keyfiles.read_public(path, {})
+        public_der(pem)
+    except BpfpackError:  # whoever signs or asks for it is told what is wrong with it
+        return None
+    return OwnKey(location=shlex.quote(path), pem=pem)
 
 
 def can_ask() -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from bpfpack.cli.host import Host
+from bpfpack.cli.identity import own_key
 from bpfpack.cli.located import Located
 from bpfpack.cli.obtaining import look
 from bpfpack.cli.platform import host_platform
@@ -45,6 +46,7 @@ def judge_evidence(
         allow_downgrade=allow_downgrade,
         host_key=host.host_key.public_pem(),
         invoker=host.invoker,
+        own=own_key(host),
     )
 
 

@@ -35,6 +35,14 @@ _HOST_KEY_NAME: Final = "this host"
 _BUILT_HERE: Final = ("registry", "store", "source")
 
 
+@valuetype
+class OwnKey:
+    """The public key of whoever asks, trusted or not; ``location`` is where, as it is typed."""
+
+    location: str
+    pem: str
+
+
 def judge(
     evidence: Evidence,
     policy: Policy,
@@ -45,10 +53,12 @@ def judge(
     allow_downgrade: bool = False,
     host_key: str | None = None,
     invoker: Invoker | None = None,
+    own: OwnKey | None = None,
 ) -> Judgement:
     """Weigh every signature under the policy and explain; raises only for broken evidence.
 
     ``invoker`` is for whom root runs: what they built counts as built here if the policy says so.
+    ``own`` counts for nothing: a refusal says when the signature is by it.
     Raises SpecError when the index does not list the manifest or the reference is by another
     digest, TrustError when the marks cannot be read or a key of the policy cannot be used.
     """
@@ -72,6 +82,7 @@ def judge(
         newest=_newest(evidence, marks) if not allow_downgrade else None,
         host_key=host_key,
         invoker=invoker,
+        own=own,
     )
     verdicts = tuple(scale.weigh_all(evidence.places))
     accepted = any(verdict.good for verdict in verdicts)
@@ -108,6 +119,7 @@ class _Scale:
     newest: Mark | None
     host_key: str | None
     invoker: Invoker | None
+    own: OwnKey | None = None
 
     def weigh_all(self, places: tuple[SignaturePlace, ...]) -> Iterator[Verdict]:
         strangers = 0
@@ -176,6 +188,10 @@ class _Scale:
                 if self._verifies(key, candidate):
                     told = f"is by {key}, which is trusted for {scope.name} and not here"
                     return _bad(place, candidate, told, key=key)
+        if self.own and self._verifies(Key(name="your own key", pem=self.own.pem), candidate):
+            told = f"is by your own key ({self.own.location}), which no rule trusts here"
+            hint = _add(self.origin, self.scope, self.own.location)
+            return _bad(place, candidate, told, hint=hint)
         if candidate.hint:
             claimed = f"is by an unknown key; it claims SHA256:{candidate.hint[:64]}"
             return _bad(place, candidate, claimed)
@@ -363,7 +379,7 @@ def _owner_signs(origin: Origin) -> str:
     return f"its owner signs it: bpfpack sign {origin}"
 
 
-def _add(origin: Origin, scope: Scope | None) -> str | None:
+def _add(origin: Origin, scope: Scope | None, key: str = "x.pub") -> str | None:
     """The command that would cover it, or why there is none."""
     if scope is None and not _can_be_covered(origin):
         if origin.reference is None:
@@ -371,7 +387,7 @@ def _add(origin: Origin, scope: Scope | None) -> str | None:
         return f"only what was built here runs as {origin}; use the full name, with its registry"
     if scope is not None and scope.name == ONLY_KEY:  # no rule, and nothing to add to
         return None
-    return f"bpfpack trust add {scope.name if scope else _scope_for(origin)} --key x.pub"
+    return f"bpfpack trust add {scope.name if scope else _scope_for(origin)} --key {key}"
 
 
 def _by(verdict: Verdict) -> str:
@@ -380,7 +396,8 @@ def _by(verdict: Verdict) -> str:
 
 def _how_close(verdict: Verdict) -> int:
     """Order refusals so that the one that is nearest to acceptance is told."""
-    return 2 * (verdict.claims is not None) + (verdict.key is not None)
+    named = verdict.key is not None or verdict.hint is not None
+    return 2 * (verdict.claims is not None) + named
 
 
 def _can_be_covered(origin: Origin) -> bool:

@@ -88,6 +88,24 @@ class TestIndexes:
         for digest in digests:
             theirs.run("verify", "--key", public(mine), f"{name}@{digest}")
 
+    def test_your_own_key_is_no_stranger(
+        self, mine: Host, theirs: Host, registry: RunningRegistry
+    ) -> None:
+        name = f"{registry.host}/x/bell:1"
+        mine.run("tag", "bell:1", name)
+        mine.run("push", "-q", name, env=SECRET)
+        assert "unknown key" in theirs.run("verify", name, code=6).stderr
+        public(theirs).parent.mkdir(mode=0o700, exist_ok=True)
+        shutil.copy(public(mine), public(theirs))
+        for told in (
+            theirs.run("verify", name, code=6).stderr,
+            theirs.run("run", "--dry-run", name, ME, code=126).stderr,
+            theirs.run("trust", "test", name).stdout,
+        ):
+            assert f"by your own key ({public(theirs)}), which no rule trusts here" in told
+            assert f"bpfpack trust add {registry.host}/x --key {public(theirs)}" in told
+            assert "unknown key" not in told
+
     def test_not_recursive_signs_the_index_alone(
         self, mine: Host, theirs: Host, registry: RunningRegistry
     ) -> None:
