@@ -13,7 +13,7 @@ from bpfpack.runner.events.formatter import EventOutput, RecordType, make_format
 from bpfpack.runner.events.terminal import Terminal
 from bpfpack.spec.displays import FORMATS
 from bpfpack.spec.record import Field, RecordLayout
-from bpfpack.spec.safetext import printable
+from bpfpack.spec.safetext import printable, width
 from tests.kit.records import FixedClock, batch, field, layout, output, shown
 
 #: Every base with every format that `RecordLayout` lets it have.
@@ -103,7 +103,7 @@ def test_a_table_is_one_safe_line_for_each_record(
     assert len(lines) == len(raws) + 1
     for line in lines:
         assert printable(line, 1 << 20) == line
-        assert columns is None or len(line) <= columns
+        assert columns is None or width(line) <= columns
 
 
 @given(layouts(), records)

@@ -211,7 +211,7 @@ def parse_run(argv: Sequence[str]) -> RunRequest:
 def is_ours(word: str) -> bool:
     """Say whether ``word`` is an option of bpfpack's.
 
-    >>> is_ours("--timeout=10s"), is_ours("--pid"), is_ours("10s")
+    >>> is_ours("--timeout=10s"), is_ours("--uid"), is_ours("10s")
     (True, False, False)
     """
     return word.partition("=")[0] in _BY_SPELLING
