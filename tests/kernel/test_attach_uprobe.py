@@ -81,6 +81,14 @@ def test_an_offset_beyond_the_function_is_refused_before_loading(victim: Path) -
     assert "bytes of 'victim', and +0x100000 is beyond them" in str(caught.value)
 
 
+def test_a_function_by_two_paths_is_the_same_target(victim: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(victim)
+    with pytest.raises(UsageError, match=r"link:victim': called is already attached to "):
+        prepared(CALLS, attach=(f"{victim}:victim", f"{tmp_path}/link:victim"))
+    pids = (f"{victim}:victim,pid={os.getpid()}", f"{victim}:victim")
+    assert len(prepared(CALLS, attach=pids)[1].programs[0].attachments) == 2
+
+
 def test_a_relative_path(victim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(victim.parent)
     with opened(CALLS, attach=("./victim:victim",)) as session, _started(victim) as process:

@@ -70,6 +70,20 @@ def test_several_targets_of_one_program_are_all_attached_to() -> None:
     )
 
 
+@pytest.mark.parametrize("again", ["lo", "lo:generic"])
+def test_the_same_target_twice_is_refused(again: str) -> None:
+    told = f"--attach '{again}': p0 is already attached to lo (index 1)"
+    with pytest.raises(UsageError) as caught:
+        plan(_spec("xdp"), _config(), RecordedKernel(), attach=("lo", "eth0", again))
+    assert str(caught.value) == told
+
+
+def test_a_package_that_names_a_target_twice_has_it_once() -> None:
+    config = _config(Program(name="p0", section="xdp", attach=("lo", "eth0", "lo")))
+    made = plan(_spec("xdp"), config, RecordedKernel())
+    assert [str(a) for a in made.programs[0].attachments] == ["lo (index 1)", "eth0 (index 2)"]
+
+
 def test_what_the_user_names_wrongly_is_an_error_even_where_it_is_optional() -> None:
     config = _config(Program(name="p1", section="xdp", optional=True))
     spec = _spec(OPENAT, "xdp")

@@ -144,3 +144,25 @@ Attachment: TypeAlias = (
     | CodeAttachment
     | MarkerAttachment
 )
+
+#: What is equal for two attachments that are at the same place.
+Place: TypeAlias = tuple[object, ...]
+
+
+def place_of(attachment: Attachment) -> Place:
+    """Where a program would be attached twice, however each time it was said.
+
+    An interface takes one XDP program in whatever mode; a file has many paths.
+    """
+    match attachment:
+        case XdpAttachment():
+            return (attachment.interface,)
+        case CgroupAttachment():
+            return (attachment.inode, attachment.attach_type)
+        case CodeAttachment():
+            return (attachment.identity, attachment.offset, attachment.pid)
+        case MarkerAttachment():
+            file = attachment.identity
+            return (file, attachment.provider, attachment.name, attachment.pid)
+        case _:
+            return (attachment,)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from bpfpack.runner.attach.attachments import Attachment
+from bpfpack.runner.attach.attachments import Attachment, Place, place_of
 from bpfpack.runner.kernel import Kernel
 from bpfpack.runner.support import Fault
 from bpfpack.spec.code import ProgramSpec
@@ -78,13 +78,21 @@ def attachments(
 ) -> tuple[Attachment, ...] | Fault:
     """Find the targets of one program on this host: what ``texts`` say, or else the package.
 
-    What the user asked for and is not there raises UsageError, which begins with ``option``;
+    What the user asked for twice or is not there raises UsageError, which begins with ``option``;
     what only the package asked for is a fault, which an optional program may have.
     """
     kind = program.kind
     base = _base(program, config)
     if texts:
-        return tuple(_found(kind, text, base, kernel, option) for text in texts)
+        found: dict[Place, Attachment] = {}
+        for text in texts:
+            attachment = _found(kind, text, base, kernel, option)
+            before = found.setdefault(place_of(attachment), attachment)
+            if before is not attachment:
+                raise UsageError(
+                    f"{option} {text[:80]!r}: {program.name} is already attached to {before}"
+                )
+        return tuple(found.values())
     if not base:
         return Fault(
             feature=kind.type,
@@ -93,7 +101,11 @@ def attachments(
             usage=True,
         )
     try:
-        return tuple(kernel.find(kind, target) for target in base)
+        own: dict[Place, Attachment] = {}
+        for target in base:
+            attachment = kernel.find(kind, target)
+            own.setdefault(place_of(attachment), attachment)
+        return tuple(own.values())
     except UsageError as e:
         return Fault(feature=kind.type, why=str(e), hint=e.hint)
 
