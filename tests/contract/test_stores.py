@@ -35,12 +35,14 @@ from tests.kit.packages import (
     LINUX_S390X,
     artifact,
     fill,
+    flood,
     index_of,
     package,
     signature_image,
 )
 
 NOWHERE = Digest("sha256", "0" * 64)
+SIG = legacy_tag(package().manifest.descriptor.digest)
 
 
 class Place(Source, Sink, Protocol):
@@ -169,20 +171,34 @@ class LocalContract(StoreContract):
         both = empty.resolve(tag)
         assert isinstance(both, Manifest)
         values = [layer.annotations for layer in both.layers]
-        assert [v["dev.cosignproject.cosign/signature"] for v in values] == ["second", "first"]
+        assert [v["dev.cosignproject.cosign/signature"] for v in values] == ["first", "second"]
         for want in (both.config, *both.layers):
             with empty.fetch(want) as stream:
                 read_exactly(stream, want, LIMITS.layer)
 
-    def test_a_flood_of_signatures_is_replaced_by_the_next(self, empty: Place) -> None:
-        tag = legacy_tag(package().manifest.descriptor.digest)
-        fill(
-            empty,
-            signature_image(*((b"p", str(i)) for i in range(LIMITS.signature_candidates))),
-            tag,
-        )
-        fill(empty, signature(), tag)
-        assert empty.resolve(tag) == signature().manifest
+    def test_a_flood_of_signatures_keeps_no_other_out(self, empty: Place) -> None:
+        fill(empty, flood("junk"), SIG)
+        fill(empty, signature(), SIG)
+        (layer,) = signature().manifest.layers
+        assert layer in layers(empty)
+        assert len(layers(empty)) == LIMITS.signature_candidates
+
+    def test_floods_of_signatures_displace_none(self, empty: Place) -> None:
+        """However many come, and in whatever form: more of them, larger ones, around it."""
+        (layer,) = signature().manifest.layers
+        fill(empty, signature(), SIG)
+        for junk in (
+            flood("a"),
+            flood("b"),
+            flood("c", LIMITS.signature_candidates + 44),
+            flood("d", size=LIMITS.signature_bytes // 4),
+        ):
+            fill(empty, junk, SIG)
+            assert layer in layers(empty)[: LIMITS.signature_candidates]
+            assert sum(one.size for one in layers(empty)) <= LIMITS.signature_bytes
+        many = ((b"e", str(i)) for i in range(LIMITS.signature_candidates))
+        fill(empty, signature_image(*many, (b"payload", "c2ln")), SIG)
+        assert layer in layers(empty)[: LIMITS.signature_candidates]
 
 
 class TestMemory(LocalContract):
@@ -278,6 +294,13 @@ def bundle() -> Package:
 def signature() -> Package:
     """An attached signature of `package`."""
     return signature_image((b"payload", "c2ln"))
+
+
+def layers(place: Source) -> tuple[Descriptor, ...]:
+    """What `SIG` lists."""
+    found = place.resolve(SIG)
+    assert isinstance(found, Manifest)
+    return found.layers
 
 
 def filled(place: Place) -> Place:

@@ -59,4 +59,4 @@ def test_a_push_adds_to_the_signatures_in_the_registry(tmp_path: Path) -> None:
         found = remote.resolve(tag)
     assert isinstance(found, Manifest)
     values = [layer.annotations["dev.cosignproject.cosign/signature"] for layer in found.layers]
-    assert values == ["c2ln", "dGhlaXJz"]
+    assert values == ["dGhlaXJz", "c2ln"]

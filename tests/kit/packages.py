@@ -10,6 +10,7 @@ from bpfpack.spec.config import Config
 from bpfpack.spec.content import Sink
 from bpfpack.spec.descriptor import Descriptor, Platform
 from bpfpack.spec.digest import Digest
+from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import Index, Manifest, build_index, build_manifest
 from bpfpack.spec.package import Package, build_package
 from bpfpack.spec.value import replace
@@ -65,6 +66,12 @@ def signature_image(*payloads: tuple[bytes, str]) -> Package:
     manifest = build_manifest(artifact_type=None, config=config, layers=layers)
     blobs = {config.digest: b"{}"} | {Digest.sha256(data): data for data, _ in payloads}
     return Package(manifest=manifest, blobs=blobs)
+
+
+def flood(name: str, count: int = LIMITS.signature_candidates, size: int = 1) -> Package:
+    """A ``.sig`` of as many signatures that are none; another one for each ``name``."""
+    data = name.encode().ljust(size, b"\0")
+    return signature_image(*((data, f"{name} {i}") for i in range(count)))
 
 
 def index_of(children: Mapping[Platform, Manifest]) -> Index:

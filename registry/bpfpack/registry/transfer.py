@@ -42,8 +42,8 @@ _SIGNATURES: Final = frozenset({mediatypes.SIGSTORE_BUNDLE, mediatypes.COSIGN_SI
 
 
 @runtime_checkable
-class Resolves(Sink, Protocol):
-    """A sink that can be asked what a tag names there already."""
+class Shared(Conditional, Sink, Protocol):
+    """A sink that others write too, and whose tags name what was put last."""
 
     def resolve(self, name: str | Digest) -> Manifest | Index: ...
 
@@ -61,8 +61,8 @@ class NamesByDigest(Protocol):
 class Copied:
     """What was copied; ``problems`` say, a line each, what of the signatures was not.
 
-    ``lost`` are those of them that are not the content's own fault: something may be there
-    that could not be read or written.
+    ``lost`` are those of them that are not the content's own fault: something was listed, or
+    may be there, that could not be read or written, or was too much.
     """
 
     content: Manifest | Index
@@ -98,10 +98,10 @@ class _Problems:
     all: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
-    def note(self, what: str, why: BpfpackError | str) -> None:
+    def note(self, what: str, why: BpfpackError) -> None:
         line = f"{what}: {why}"
         self.all.append(line)
-        if isinstance(why, TransportError) and not isinstance(why, NotFound):
+        if isinstance(why, TransportError | ContentError | LimitExceeded):
             self.lost.append(line)
 
 
@@ -217,7 +217,8 @@ def _extras(
             seen.add(extra.content.descriptor.digest)
             found += 1
             if found > LIMITS.index_children:
-                problems.note(str(source), f"more than {LIMITS.index_children} referrers")
+                most = LIMITS.index_children
+                problems.note(str(source), LimitExceeded(f"more than {most} referrers"))
                 return
             yield extra
             if depth < levels and not extra.is_signature:
@@ -233,12 +234,10 @@ def _about(source: Source, subject: Digest, problems: _Problems) -> Iterator[_Ex
             continue
         except _THEIRS as e:
             problems.note(tag, e)
-    listed = sorted(
-        _referrers(source, subject, problems), key=lambda d: d.artifact_type not in _SIGNATURES
-    )
+    listed = sorted(_referrers(source, subject, problems), key=_rank)
     if len(listed) > LIMITS.signature_candidates:
         left = len(listed) - LIMITS.signature_candidates
-        problems.note(f"referrers of {subject}", f"{left} left behind")
+        problems.note(f"referrers of {subject}", LimitExceeded(f"{left} left behind"))
     for descriptor in listed[: LIMITS.signature_candidates]:
         try:
             extra = _Extra(content=resolve_child(source, descriptor))
@@ -247,6 +246,13 @@ def _about(source: Source, subject: Digest, problems: _Problems) -> Iterator[_Ex
             yield extra
         except _THEIRS as e:
             problems.note(f"referrer {descriptor.digest}", e)
+
+
+def _rank(listed: Descriptor) -> int:
+    """Signatures first, and among them those that verification would look at."""
+    if listed.artifact_type not in _SIGNATURES:
+        return 2
+    return int(listed.size > LIMITS.signature_referrer)
 
 
 def _referrers(source: Source, subject: Digest, problems: _Problems) -> Iterable[Descriptor]:
@@ -301,9 +307,10 @@ class _Mover:
                 raise SpecError("an index, which is not copied")
             graph = _graph(self._source, extra.content, None)
             manifests = [content for content in graph.values() if isinstance(content, Manifest)]
-            self._extra_bytes += sum(want.size for m in manifests for want in children(m))
-            if self._extra_bytes > LIMITS.layer:
+            size = sum(want.size for m in manifests for want in children(m))
+            if self._extra_bytes + size > LIMITS.layer:  # and what is smaller may still go
                 raise LimitExceeded(f"more than {LIMITS.layer} bytes of them, left behind")
+            self._extra_bytes += size
             self.blobs(manifests)
             if extra.tag is not None and isinstance(extra.content, Manifest):
                 self._attach(extra.tag, extra.content)
@@ -316,13 +323,13 @@ class _Mover:
 
     def _attach(self, tag: str, content: Manifest) -> None:
         """Add to what the tag names already: nobody's signature is taken away."""
-        if not isinstance(self._sink, Resolves):
+        if not isinstance(self._sink, Shared):  # it joins them itself
             self._sink.put(content, tag)
             return
         sink = self._sink
 
         def wanted(held: Manifest | Index | None) -> Manifest | Index | None:
-            whole = attached.joined(held, content)
+            whole = attached.extended(held, content)
             if whole.content == held:
                 return None
             if whole.config is not None and isinstance(whole.content, Manifest):

@@ -10,6 +10,7 @@ import pytest
 from bpfpack.registry.fetch_package import read_artifact
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.store.memory import MemoryStore
+from bpfpack.registry.tagging import Held
 from bpfpack.registry.transfer import copy
 from bpfpack.spec import mediatypes
 from bpfpack.spec.bounded import Readable
@@ -150,7 +151,7 @@ def test_the_signatures_that_are_there_already_stay(source: Lying, tmp_path: Pat
     for target in (memory, disk):
         fill(target, signature_image((b"payload", "ours")), legacy_tag(SUBJECT.digest))
         copy(source, target, "1.0", "1.0")
-        assert signatures_of(target) == ["theirs", "ours"]
+        assert signatures_of(target) == ["ours", "theirs"]
 
 
 class Contended(MemoryStore):
@@ -171,11 +172,24 @@ class Contended(MemoryStore):
                 super().put(others.manifest)
                 self._tags[tag] = others.manifest.descriptor.digest
 
+    def held(self, tag: str) -> Held:
+        try:
+            return Held(content=self.resolve(tag))
+        except NotFound:
+            return Held()
+
+    def replace(self, content: Manifest | Index, tag: str, before: Held) -> bool:
+        self.put(content, tag)
+        return False
+
+    def wait(self, seconds: float) -> None:
+        """No other process writes here."""
+
 
 def test_another_signer_at_the_same_time_loses_nothing(source: Lying) -> None:
     target = Contended(times=2)
     assert copy(source, target, "1.0", "1.0").problems == ()
-    assert signatures_of(target) == ["theirs", "other 0"]
+    assert signatures_of(target) == ["other 0", "theirs"]
     busy = Contended(times=100)
     (problem,) = copy(source, busy, "1.0", "1.0").problems
     assert "others keep replacing" in problem
