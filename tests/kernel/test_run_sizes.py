@@ -97,7 +97,10 @@ def test_entries_of_a_map(host: Host) -> None:
         (("--buffer-size", "0"), "not a size"),
         (("--buffer-size", "=1M="), "not a size"),
         (("--buffer-size", "counts=1M"), "the buffers are bells"),
-        (("--buffer-size", "4G"), "is not between 1 and 2147483648"),
+        (("--buffer-size", "=2M"), "--buffer-size: '=2M' has no NAME before the '='"),
+        (("--buffer-size", "4G"), "--buffer-size: 4294967296 bytes for bells are more than 2147"),
+        (("--map-size", "bells=4096"), "--map-size: bells is a ring buffer, which has no entries"),
+        (("--map-size", "bells=4096"), "--buffer-size bells=16M gives it room in bytes"),
         (("--map-size", "100"), "not of the form NAME=N"),
         (("--map-size", "nope=100"), "no map is called 'nope'"),
         (("--map-size", "counts=0"), "not a positive whole number"),
@@ -110,4 +113,4 @@ def test_a_size_that_makes_no_sense(host: Host, words: tuple[str, ...], told: st
 
 def test_a_perf_buffer_too_large_for_the_kernel(host: Host) -> None:
     done = host.run("run", "--buffer-size=2G", "perf:1", ME, code=125)
-    assert "more than 1073741824 bytes" in done.stderr
+    assert "--buffer-size: 2147483648 bytes for bells are more than 1073741824" in done.stderr

@@ -244,6 +244,8 @@ def _take(
         if not rest:
             raise UsageError(f"{spelling} needs a value: {option.metavar}")
         value = rest.pop(0)
+    if not value and option.metavar == "FILE":
+        raise UsageError(f"{spelling} needs the name of a file")
     plain = value.rpartition(":")[2] if option.named else value
     if option.choices and plain not in option.choices:
         raise UsageError(f"{spelling}: {plain!r} is not one of {', '.join(option.choices)}")

@@ -47,21 +47,27 @@ class Shown:
 
 
 def choose(package: str, outputs: Sequence[Output], words: Sequence[str]) -> tuple[Shown, ...]:
-    """Return what ``-o`` asks for; raises UsageError.
+    """Return what ``-o`` asks for; raises UsageError, also for two formats of one output.
 
     A format alone is for all outputs; one with a name is for that output, and where every
     format has a name no other output is shown.
     """
-    named = {name: shape for name, colon, shape in map(_split, words) if colon}
-    plain = [shape for _, colon, shape in map(_split, words) if not colon]
+    asked: dict[str | None, str] = {}
+    for name, colon, shape in map(_split, words):
+        before = asked.setdefault(name if colon else None, shape)
+        if before != shape:
+            what = f" of {name[:80]}" if colon else ""
+            raise UsageError(f"-o: {before} and {shape}: one format{what}").with_hint(
+                "-o NAME:FORMAT chooses another for one output"
+            )
     known = [output.name for output in outputs]
-    for name in named:
-        if name not in known:
-            raise UsageError(f"{package} has no output {name[:80]!r}").with_hint(
+    for named in asked:
+        if named is not None and named not in known:
+            raise UsageError(f"{package} has no output {named[:80]!r}").with_hint(
                 f"its outputs are {', '.join(known) or 'none'}"
             )
-    rest = plain[-1] if plain else None if named else "table"
-    shapes = {name: named.get(name, rest) for name in known}
+    rest = asked.get(None, None if asked else "table")
+    shapes = {name: asked.get(name, rest) for name in known}
     shown = tuple(
         Shown(output=output, shape=cast("OutputFormat", shape))
         for output in outputs

@@ -12,7 +12,9 @@ def sizes_of(spec: ObjectSpec, config: Config, page: int, request: RunRequest) -
     """Return what the options ask for; raises UsageError."""
     buffers: dict[str | None, int] = {}
     for word in request.values("buffer_size"):
-        name, _, text = word.rpartition("=")
+        name, equals, text = word.rpartition("=")
+        if equals and not name:
+            raise UsageError(f"--buffer-size: {word[:80]!r} has no NAME before the '='")
         buffers[name or None] = byte_count(text, "--buffer-size")
     maps: dict[str, int] = {}
     for word in request.values("map_size"):

@@ -10,6 +10,8 @@ from bpfpack.spec.value import field, valuetype
 
 #: What the kernel can map at once for one processor (kernel/events/core.c, perf_mmap).
 _LARGEST_PERF: Final = 1 << 30
+#: The largest power of two that max_entries can be.
+_LARGEST_RING: Final = 1 << 31
 
 
 @valuetype
@@ -34,7 +36,8 @@ def sizes(
     """Return the sizes of ``maps``, and of ``buffers``, in bytes, by output or map.
 
     None stands for every buffer that an output shows and that is not named; a perf buffer
-    becomes a power of two of pages.  Raises UsageError for what is no buffer.
+    becomes a power of two of pages.  Raises UsageError for what is no buffer, or too large,
+    and for one among ``maps``, which are counted in entries.
     """
     shown = {o.map: o.name for o in config.outputs if o.kind == "events"}
     asked = {_buffer(name, shown): size for name, size in buffers.items() if name is not None}
@@ -43,8 +46,13 @@ def sizes(
             raise UsageError(f"{config.name} shows no buffer")
         asked = dict.fromkeys(shown, buffers[None]) | asked
     types = {m.name: m.type_name for m in spec.maps}
+    for name in maps:
+        if name in shown and types[name] == "ringbuf":
+            raise UsageError(
+                f"--map-size: {name} is a ring buffer, which has no entries"
+            ).with_hint(f"--buffer-size {shown[name]}=16M gives it room in bytes")
     pages = {n: _pages(n, size, page) for n, size in asked.items() if types[n] != "ringbuf"}
-    rings = {n: size for n, size in asked.items() if types[n] == "ringbuf"}
+    rings = {n: _bounded(n, size, _LARGEST_RING) for n, size in asked.items() if n not in pages}
     return Sizes(maps={**maps, **rings}, pages=pages)
 
 
@@ -59,6 +67,10 @@ def _buffer(name: str, shown: Mapping[str, str]) -> str:
 
 
 def _pages(name: str, size: int, page: int) -> int:
-    if size > _LARGEST_PERF:
-        raise UsageError(f"buffer {name}: {size} is more than {_LARGEST_PERF} bytes")
-    return 1 << max(0, (size - 1) // page).bit_length()
+    return 1 << max(0, (_bounded(name, size, _LARGEST_PERF) - 1) // page).bit_length()
+
+
+def _bounded(name: str, size: int, most: int) -> int:
+    if size > most:
+        raise UsageError(f"--buffer-size: {size} bytes for {name} are more than {most}")
+    return size

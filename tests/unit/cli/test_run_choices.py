@@ -21,12 +21,12 @@ def chosen(outputs: tuple[Output, ...], *words: str) -> dict[str, str]:
     [
         ((), {"opens": "table", "closes": "table", "counts": "table"}),
         (("json",), {"opens": "json", "closes": "json", "counts": "json"}),
-        (("csv", "json"), {"opens": "json", "closes": "json", "counts": "json"}),
+        (("json", "json"), {"opens": "json", "closes": "json", "counts": "json"}),
         (("opens:csv",), {"opens": "csv"}),
         (("counts:csv",), {"counts": "csv"}),
         (("closes:raw",), {"closes": "raw"}),
         (("closes:json", "opens:table"), {"opens": "table", "closes": "json"}),
-        (("opens:csv", "opens:json"), {"opens": "json"}),
+        (("opens:csv", "opens:csv"), {"opens": "csv"}),
         (("json", "opens:table"), {"opens": "table", "closes": "json", "counts": "json"}),
     ],
 )
@@ -43,6 +43,8 @@ def test_formats_and_names(words: tuple[str, ...], expected: dict[str, str]) -> 
         (("counts:raw",), "-o raw is for events"),
         (("ring:json",), "no output 'ring'"),
         ((":json",), "no output ''"),
+        (("csv", "json"), "-o: csv and json: one format"),
+        (("opens:csv", "opens:json"), "-o: csv and json: one format of opens"),
     ],
 )
 def test_what_cannot_be_shown(words: tuple[str, ...], told: str) -> None:
