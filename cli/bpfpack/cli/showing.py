@@ -53,11 +53,11 @@ def choose(package: str, outputs: Sequence[Output], words: Sequence[str]) -> tup
     format has a name no other output is shown.
     """
     asked: dict[str | None, str] = {}
-    for name, colon, shape in map(_split, words):
-        before = asked.setdefault(name if colon else None, shape)
-        if before != shape:
+    for name, colon, told in map(_split, words):
+        before = asked.setdefault(name if colon else None, told)
+        if before != told:
             what = f" of {name[:80]}" if colon else ""
-            raise UsageError(f"-o: {before} and {shape}: one format{what}").with_hint(
+            raise UsageError(f"-o: {before} and {told}: one format{what}").with_hint(
                 "-o NAME:FORMAT chooses another for one output"
             )
     known = [output.name for output in outputs]
