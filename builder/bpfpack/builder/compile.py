@@ -43,12 +43,28 @@ class Compiler:
 
     def preprocess(self, source: Path) -> str:
         """Return a source after the preprocessor, with its line markers."""
-        return self._clang(source, "-E", "-w").decode(errors="replace")
+        finished, messages = self._clang(source, "-E", "-w")
+        if finished.code:
+            raise BuildError(f"{self.workspace.shown}{source} does not compile", log=messages)
+        return finished.output.decode(errors="replace")
 
     def _compile(self, source: Path) -> bytes:
-        return self._clang(source, "-g", "-c")
+        finished, messages = self._clang(source, "-g", "-c")
+        if finished.code:
+            error = BuildError(f"{self.workspace.shown}{source} does not compile", log=messages)
+            error.hint = self._hint(source, messages)
+            raise error
+        return finished.output
 
-    def _clang(self, source: Path, *mode: str) -> bytes:
+    def _hint(self, source: Path, messages: str) -> str | None:
+        from bpfpack.builder.mistakes import explain
+
+        header = (self.workspace.include / "bpfpack.h").read_text()
+        preprocessed, _ = self._clang(source, "-E", "-w")
+        return explain(preprocessed.output.decode(errors="replace"), header, messages)
+
+    def _clang(self, source: Path, *mode: str) -> tuple[Finished, str]:
+        """Return how clang ended, and its messages in the user's paths."""
         workspace = self.workspace
         command = [
             *(str(find_tool(self.clang)), "--target=bpf", *_DEFAULTS, *self._flags(), *mode),
@@ -58,17 +74,16 @@ class Compiler:
             # Nothing of this machine's paths may end in the object.
             *("-fdebug-compilation-dir=.", f"-ffile-prefix-map={workspace.source}/="),
             f"-ffile-prefix-map={workspace.include}/=",
-            "-fno-color-diagnostics",
+            # How our macros come about explains nothing.
+            *("-fno-color-diagnostics", "-fmacro-backtrace-limit=1"),
             *(str(workspace.source / source), "-o", "-"),
         ]
         epoch = {} if self.epoch is None else {"SOURCE_DATE_EPOCH": str(self.epoch)}
         finished = self._run(command, environment=epoch)
         messages = workspace.in_users_words(finished.messages)
-        if finished.code:
-            raise BuildError(f"{workspace.shown}{source} does not compile", log=messages)
-        if messages:
+        if messages and not finished.code:
             self.warnings.append(messages.rstrip("\n"))
-        return finished.output
+        return finished, messages
 
     def _flags(self) -> tuple[str, ...]:
         """The project's flags, its include directories in the copy; debug info stays on."""

@@ -209,6 +209,59 @@ def test_a_fault_in_the_toml(toml: str, line: int | None, message: str, tmp_path
         assert str(error) == f"{tmp_path}/bpfpack.toml:{line}: {message}"
 
 
+@pytest.mark.parametrize(
+    ("body", "hint"),
+    [
+        (
+            "struct event { int pid BPFPACK_FIELD(titel(\"x\")); };\n" + RING + OUTPUT + PROGRAM,
+            "BPFPACK_FIELD knows no word 'titel': did you mean title?",
+        ),
+        (
+            "const volatile int a BPFPACK_PARAM(shrt(a));\n"
+            + PROGRAM.replace("int probe", "BPFPACK_PROGRAM(qqq) int probe"),
+            "BPFPACK_PARAM knows no word 'shrt': did you mean short?\n"
+            "BPFPACK_PROGRAM knows no word 'qqq': only optional, alternative, attach, option",
+        ),
+        (
+            EVENT + "BPFPACK_OUTPUT(events, struct event, untis(x));\n" + PROGRAM,
+            "BPFPACK_OUTPUT, _HISTOGRAM, _TABLE and _STACKS knows no word 'untis': "
+            "did you mean unit?",
+        ),
+        (
+            EVENT
+            + PROGRAM.replace("return 0", "return !bpfpack_reserve(events, sizeof(struct event))")
+            + OUTPUT,
+            "bpfpack_reserve(events, ...) and its kin need BPFPACK_OUTPUT(events, ...), "
+            "BPFPACK_TABLE(events), BPFPACK_HISTOGRAM(events) or BPFPACK_STACKS(events) before "
+            "them",
+        ),
+        ("int x = y;\n" + EVENT + OUTPUT + PROGRAM, None),
+    ],
+)  # fmt: skip
+def test_a_macro_used_wrongly(body: str, hint: str | None, tmp_path: Path) -> None:
+    """Whatever the compiler says of what our macros became; and it says little of that."""
+    error = fails(tmp_path, body)
+    assert error.hint == hint
+    assert error.log.count("expanded from macro") < 12
+
+
+def test_a_source_without_our_header(tmp_path: Path) -> None:
+    text = PRELUDE.replace('#include "bpfpack.h"', "") + EVENT + OUTPUT + PROGRAM + LICENSE
+    write_project(tmp_path, {"x.bpf.c": text})
+    with pytest.raises(BuildError, match="does not compile") as caught:
+        build(tmp_path)
+    assert caught.value.hint == 'BPFPACK_OUTPUT is unknown: #include "bpfpack.h" comes before it'
+
+
+def test_a_name_of_the_kernels(tmp_path: Path) -> None:
+    text = '#include "vmlinux.h"\nenum { TASK_COMM_LEN = 16 };\n' + LICENSE
+    header = "enum { TASK_COMM_LEN = 16 };\n"
+    write_project(tmp_path, {"x.bpf.c": text, "vmlinux.h": header})
+    with pytest.raises(BuildError, match="does not compile") as caught:
+        build(tmp_path)
+    assert caught.value.hint == "vmlinux.h holds all the kernel's names: give yours a prefix"
+
+
 def test_toml_that_is_none(tmp_path: Path) -> None:
     for text in ("name = ", "a = 1\na = 2\n", "[" * 2000, f"a = {'1' * 6000}\n"):
         assert str(fails(tmp_path, PROGRAM, text)).startswith(f"{tmp_path}/bpfpack.toml: ")
