@@ -91,5 +91,5 @@ def held(host: Host, text: str) -> Reference:
     reference = Reference.parse(text)
     found = locate_local(host, reference)
     if found is None:
-        raise not_here(host, reference)
+        raise not_here(reference)
     return found.reference

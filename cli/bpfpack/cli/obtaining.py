@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from bpfpack.cli.host import Host
+from bpfpack.cli.host import Caller, Host
 from bpfpack.cli.platform import host_platform
 from bpfpack.registry.fetch_package import read_artifact
 from bpfpack.registry.store.disk import DiskStore, LocalRepository
@@ -87,7 +87,7 @@ def _from_reference(
         effective, digest, store = found
     else:
         if here_only:
-            raise not_here(host, reference)
+            raise not_here(reference, host.caller)
         from bpfpack.cli.pulling import pull_package
 
         pulled = pull_package(host, reference, allow_downgrade=allow_downgrade, to_run=True)
@@ -212,11 +212,13 @@ def _holder(host: Host, digest: Digest) -> Reference:
     return names.pop()
 
 
-def not_here(host: Host, reference: Reference) -> NotFound:
+def not_here(reference: Reference, looked_in: Caller | None = None) -> NotFound:
+    """The error for a name that our store lacks, and so does the one ``looked_in`` besides."""
     error = NotFound(f"{reference} is not in the local store")
-    if reference.is_bare and (caller := host.caller):
+    if reference.is_bare and looked_in:
         return error.with_hint(
-            f"root's store and that of {caller.user.name}, {caller.store.root}, were looked through"
+            f"root's store and that of {looked_in.user.name}, {looked_in.store.root},"
+            " were looked through"
         )
     if reference.is_bare:
         return error.with_hint(
