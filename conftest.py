@@ -6,6 +6,7 @@ would be skipped fails instead, so that a machine cannot quietly prove less than
 
 import os
 import shutil
+import signal
 from collections.abc import Generator
 from pathlib import Path
 
@@ -43,6 +44,17 @@ def _groups_of(item: pytest.Item) -> list[str]:
 def _required(item: pytest.Item) -> bool:
     wanted = os.environ.get("BPFPACK_REQUIRE", "").split(",")
     return "all" in wanted or any(g in wanted for g in _groups_of(item) or ["core"])
+
+
+def pytest_configure() -> None:
+    """Let the signals that tests send arrive, also below nohup or a job in the background.
+
+    What is ignored here would be ignored by every program that a test starts.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
