@@ -7,19 +7,23 @@ from typing import TypeAlias
 import pytest
 
 from bpfpack.registry.client.remote import RegistryClient, RemoteRepository
-from bpfpack.registry.store.disk import DiskStore
+from bpfpack.registry.store.disk import DiskStore, LocalRepository
 from bpfpack.registry.store.memory import MemoryStore
 from bpfpack.registry.transfer import copy
-from bpfpack.spec import mediatypes
+from bpfpack.registry.trust.collect import collect
+from bpfpack.registry.trust.sign import signed_by
+from bpfpack.spec import mediatypes, signature_writer
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import NotFound, TransportError
+from bpfpack.spec.errors import NotFound, SpecError, TransportError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.manifest import build_index
+from bpfpack.spec.package import Package
 from bpfpack.spec.signature import legacy_tag
 from bpfpack.spec.value import replace
 from tests.kit.packages import artifact, fill, flood, package, signature_image
 from tests.kit.servers import RunningRegistry
+from tests.kit.signing import CHECK, NOW, REF, key_of, sign_into
 
 SUBJECT = package().manifest.descriptor
 SIG = legacy_tag(SUBJECT.digest)
@@ -200,3 +204,48 @@ class TestListedAndNotThere:
         self, source: MemoryStore, place: RemoteRepository
     ) -> None:
         assert copy(source, place, "1.0", "1.0", whole=True).problems == ()
+
+
+class TestSigning:
+    """Whoever can write the `.sig` tag does not keep the owner from adding to it."""
+
+    @pytest.fixture(params=["registry", "disk"])
+    def there(
+        self, request: pytest.FixtureRequest, tmp_path: Path, place: RemoteRepository
+    ) -> RemoteRepository | LocalRepository:
+        local = DiskStore(tmp_path / "store").repository("ghcr.io/x/opensnoop")
+        found = place if request.param == "registry" else local
+        fill(found, package())
+        return found
+
+    @pytest.mark.parametrize(
+        "junk",
+        [
+            flood("junk"),
+            flood("junk", LIMITS.signature_candidates // 2, LIMITS.signature_payload * 2),
+            flood("junk", LIMITS.signature_candidates, LIMITS.signature_payload),
+        ],
+        ids=["many", "large", "both"],
+    )
+    def test_junk_locks_nobody_out(
+        self, there: RemoteRepository | LocalRepository, junk: Package
+    ) -> None:
+        fill(there, junk, SIG)
+        sign_into(there, SUBJECT, "bob")
+        sign_into(there, SUBJECT, "alice")
+        (tag,) = (seen for seen in collect(there, SUBJECT) if seen.name == "sig-tag")
+        assert tag.state == "present"
+        for name in ("alice", "bob"):
+            assert signed_by((tag,), SUBJECT.digest, None, key_of(name).public_pem, CHECK, now=NOW)
+
+    def test_what_may_be_signatures_is_not_thrown_out(self, place: RemoteRepository) -> None:
+        payload = signature_writer.legacy_payload(SUBJECT.digest, str(REF), None)
+        fill(place, package())
+        number = range(LIMITS.signature_candidates)
+        fill(place, signature_image(*((payload, f"{i:08}") for i in number)), SIG)
+        before = place.resolve(SIG)
+        with pytest.raises(SpecError, match="holds 256 signatures already") as caught:
+            sign_into(place, SUBJECT)
+        assert "the bundle was stored" in str(caught.value.hint)
+        assert place.resolve(SIG) == before
+        assert len(place.referrers(SUBJECT.digest)) == 1

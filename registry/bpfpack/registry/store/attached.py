@@ -67,10 +67,10 @@ def joined(old: Manifest | Index | None, new: Manifest | Index) -> Joined:
     added, missing = _lacking(old, new), _lacking(new, old)
     if not added:
         return Joined(content=old)
-    if not missing and _fits(new.layers):
+    if not missing and fits(new.layers):
         return Joined(content=new)
     layers = (*old.layers, *added)
-    if not _fits(layers):
+    if not fits(layers):
         gone = {_key(layer) for layer in missing}
         layers = _shared(tuple(o for o in old.layers if _key(o) not in gone), missing, added)
     return _listing(layers, new)
@@ -90,7 +90,7 @@ def extended(old: Manifest | Index | None, new: Manifest | Index) -> Joined:
     if not added:
         return Joined(content=old)
     layers = (*old.layers, *added)
-    if not _fits(layers):
+    if not fits(layers):
         raise LimitExceeded(
             f"{len(old.layers)} signatures are there, and {len(added)} more would be too many"
         )
@@ -103,7 +103,8 @@ def _lacking(place: Manifest, other: Manifest) -> tuple[Descriptor, ...]:
     return tuple(layer for layer in other.layers if _key(layer) not in have)
 
 
-def _fits(layers: Sequence[Descriptor]) -> bool:
+def fits(layers: Sequence[Descriptor]) -> bool:
+    """Whether verification looks at all of so many layers."""
     return len(layers) <= LIMITS.signature_candidates and _size(layers) <= LIMITS.signature_bytes
 
 
@@ -118,7 +119,9 @@ def _shared(
     both = _first(both, LIMITS.signature_candidates, LIMITS.signature_bytes)
     count = LIMITS.signature_candidates - len(both)
     size = LIMITS.signature_bytes - _size(both)
-    new = _first(new, max(count - len(old), (count + 1) // 2), max(size - _size(old), size // 2))
+    # One of the largest always: it may be the signature that is being made.
+    half = max(size // 2, min(size, LIMITS.signature_payload))
+    new = _first(new, max(count - len(old), (count + 1) // 2), max(size - _size(old), half))
     return (*both, *_first(old, count - len(new), size - _size(new)), *new)
 
 
