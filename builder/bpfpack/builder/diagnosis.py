@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from bpfpack.builder.places import Places
 from bpfpack.builder.release import FILE_NAME, Release
 from bpfpack.builder.tags import TagError
+from bpfpack.spec import fields
 from bpfpack.spec.errors import BuildError, SpecError
 from bpfpack.spec.value import field, valuetype
 
@@ -35,9 +36,10 @@ class Diagnosis:
         source, ``name`` what it is called there.
         """
         path = (*told, *cause.path)
-        where = self._toml(path) or self._source(cause, name, tags) or self._toml(told)
-        message = str(SpecError(cause.reason, path=path))
-        error = BuildError(f"{where or self.subject}: {message}")
+        line = self._toml(path)
+        where = line or self._source(cause, name, tags) or self._toml(told)
+        said = SpecError(cause.reason, path=path)
+        error = BuildError(f"{where or self.subject}: {_in_toml(said) if line else said}")
         error.hint = cause.hint
         return error
 
@@ -45,7 +47,9 @@ class Diagnosis:
         """Return an error in bpfpack.toml itself."""
         line = self.release.line_of(cause.path)
         place = f"{self.shown}{FILE_NAME}" + ("" if line is None else f":{line}")
-        return BuildError(f"{place}: {cause}")
+        error = BuildError(f"{place}: {_in_toml(cause)}")
+        error.hint = cause.hint
+        return error
 
     def _toml(self, path: tuple[str, ...]) -> str | None:
         """Return the line of the TOML that says this and not only what is around it."""
@@ -60,3 +64,13 @@ class Diagnosis:
             if place := next(filter(None, found), None):
                 return f"{self.shown}{place}"
         return None
+
+
+def _in_toml(cause: SpecError) -> str:
+    """Say it to who writes TOML by hand."""
+    *around, name = cause.path or ("",)
+    if cause.reason == fields.UNKNOWN:
+        return str(SpecError(f"unknown field {name!r}", path=tuple(around)))
+    if cause.reason == fields.NO_STRING:
+        return str(SpecError("text in quotes is wanted", path=cause.path))
+    return str(cause)

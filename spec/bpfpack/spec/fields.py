@@ -8,11 +8,14 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from bpfpack.spec.errors import LimitExceeded, SpecError
 
 T = TypeVar("T")
+
+UNKNOWN: Final = "unknown field"
+NO_STRING: Final = "not a string"
 
 
 @contextmanager
@@ -160,9 +163,13 @@ def present(**members: Any) -> dict[str, Any]:
 
 
 def only(data: Mapping[str, Any], *known: str) -> None:
-    """Raise when ``data`` has a key that is not ``known``."""
+    """Raise when ``data`` has a key that is not ``known``; its hint is the nearest that is."""
     if extra := sorted(set(data) - set(known)):
-        raise SpecError("unknown field", path=(extra[0],))
+        from difflib import get_close_matches
+
+        error = SpecError(UNKNOWN, path=(extra[0],))
+        near = get_close_matches(extra[0][:80], known, n=1)
+        raise error.with_hint(f"did you mean {near[0]}?") if near else error
 
 
 def _typed(value: Any, key: str, kind: type[T], name: str) -> T:

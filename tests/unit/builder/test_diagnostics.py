@@ -170,9 +170,9 @@ def test_a_fault_in_the_source(body: str, at: str, message: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("toml", "line", "message"),
     [
-        ('nmae = "x"\n', 1, "unknown field in 'nmae'"),
-        ('name = "x"\n[outptus.events]\n', 2, "unknown field in 'outptus'"),
-        ('[params.a]\nshort = "s"\nhlep = "x"\n', 3, "unknown field in 'params.a.hlep'"),
+        ('nmae = "x"\n', 1, "unknown field 'nmae'"),
+        ('name = "x"\n[outptus.events]\n', 2, "unknown field 'outptus'"),
+        ('[params.a]\nshort = "s"\nhlep = "x"\n', 3, "unknown field 'hlep' in 'params.a'"),
         ('[params.a]\nshort = "long"\n', 2, "not one letter or digit in 'params.a.short'"),
         ("\n[params.nothing]\nshort='s'\n", 2, "'nothing' is not a `const volatile` global of the "
          "object in 'params.nothing'"),
@@ -194,11 +194,11 @@ def test_a_fault_in_the_source(body: str, at: str, message: str, tmp_path: Path)
         ('[fields.event]\nx = { format = "path" }\n', None, ""),
         ('[fields.gone.x]\nformat = "hex"\n', 1, "no output shows a type 'gone' in 'fields.gone'"),
         ('version = "a b"\n', 1, "not a version in 'version'"),
-        ("version = 1\n", 1, "not a string in 'version'"),
+        ("version = 1\n", 1, "text in quotes is wanted in 'version'"),
         ('name = "A b"\n', 1, "not a package name: a-z, 0-9, '.', '_' and '-' in 'name'"),
         ('[build]\nplatforms = ["linux/vax"]\n', 2, "no architecture 'vax' in 'build.platforms'"),
         ('[build]\nflags = "-O2"\n', 2, "not a list in 'build.flags'"),
-        ("[build]\njobs = 3\n", 2, "unknown field in 'build.jobs'"),
+        ("[build]\njobs = 3\n", 2, "unknown field 'jobs' in 'build'"),
     ],
 )  # fmt: skip
 def test_a_fault_in_the_toml(toml: str, line: int | None, message: str, tmp_path: Path) -> None:
@@ -207,6 +207,22 @@ def test_a_fault_in_the_toml(toml: str, line: int | None, message: str, tmp_path
         assert "int of 4 bytes cannot be shown as path" in str(error)
     else:
         assert str(error) == f"{tmp_path}/bpfpack.toml:{line}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("toml", "hint"),
+    [
+        ('nmae = "x"\n', "did you mean name?"),
+        ("[outptus.events]\n", "did you mean outputs?"),
+        ('[params.a]\nhlep = "x"\n', "did you mean help?"),
+        ("[build]\njobs = 3\n", None),
+    ],
+)
+def test_a_field_of_the_toml_that_is_nearly_one(
+    toml: str, hint: str | None, tmp_path: Path
+) -> None:
+    error = fails(tmp_path, EVENT + OUTPUT + "const volatile int a;\n" + PROGRAM, toml)
+    assert error.hint == hint
 
 
 @pytest.mark.parametrize(
