@@ -21,6 +21,7 @@ from bpfpack.spec.manifest import build_index
 from bpfpack.spec.package import Package
 from bpfpack.spec.signature import legacy_tag
 from bpfpack.spec.value import replace
+from tests.kit.cli import Host
 from tests.kit.packages import artifact, fill, flood, package, signature_image
 from tests.kit.servers import RunningRegistry
 from tests.kit.signing import CHECK, NOW, REF, key_of, sign_into
@@ -249,3 +250,15 @@ class TestSigning:
         assert "the bundle was stored" in str(caught.value.hint)
         assert place.resolve(SIG) == before
         assert len(place.referrers(SUBJECT.digest)) == 1
+
+
+@pytest.mark.parametrize("command", ["tag", "push"])
+def test_no_package_gets_a_name_that_is_for_signatures(
+    author: Host, name: str, command: str
+) -> None:
+    """Who runs it would put a package where the signatures of another are looked for."""
+    target = f"{name}:{SIG}"
+    words = ("tag", "bell:1", target) if command == "tag" else ("push", "--no-sign", target)
+    done = author.run(*words, code=2)
+    assert "is the tag of what signs or describes a digest" in done.stderr
+    assert SIG not in author.run("list").stdout

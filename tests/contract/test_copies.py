@@ -461,6 +461,37 @@ class TestCommand:
         assert place.tags() == ("0.9", "1.0")
         check_whole(origin, place, "1.0")
 
+    def test_every_tag_is_tried(
+        self, host: Host, client: RegistryClient, ours: RunningRegistry, second: RunningRegistry
+    ) -> None:
+        """One that fails, the first even, hides none of the others."""
+        origin, place = filled(fresh(client, ours)), fresh(client, second)
+        for tag in ("0.1", "0.2", "2.0"):
+            fill(origin, ONE if tag == "2.0" else TWO, tag)
+        blob = TWO.manifest.layers[0].digest.encoded
+        for path in ours.data.rglob(f"*{blob}*"):
+            if path.is_file():
+                path.write_bytes(b"damaged")
+        done = host.run("copy", "-q", "--all-tags", str(origin), str(place), code=None)
+        assert done.code != 0
+        assert place.tags() == ("2.0",)
+        assert done.stdout == f"{place}:2.0  {digest_of(ONE)}\n"
+        for tag in ("0.1", "0.2", "1.0"):
+            assert f"{place}:{tag}: " in done.stderr
+        assert "3 tags were not copied: 0.1, 0.2, 1.0" in done.stderr
+
+    @pytest.mark.parametrize("suffix", ["", ".sig", ".att", ".sbom"])
+    def test_a_name_that_is_for_signatures(
+        self, host: Host, client: RegistryClient, ours: RunningRegistry, suffix: str
+    ) -> None:
+        origin, place = filled(fresh(client, ours)), fresh(client, ours)
+        tag = fallback_tag(digest_of(ONE)) + suffix
+        for words in ((f"{origin}:1.0", f"{place}:{tag}"), (f"{origin}:{tag}", str(place))):
+            done = host.run("copy", *words, code=2)
+            assert "is the tag of what signs or describes a digest" in done.stderr
+        with pytest.raises(NotFound):
+            place.resolve(tag)
+
     def test_without_a_tag_the_highest_release(
         self, host: Host, client: RegistryClient, ours: RunningRegistry
     ) -> None:

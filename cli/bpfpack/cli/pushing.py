@@ -8,6 +8,7 @@ from bpfpack.cli.identity import has_identity, load_key
 from bpfpack.cli.progress import shown
 from bpfpack.cli.signed import subjects
 from bpfpack.registry.client.remote import RemoteRepository
+from bpfpack.registry.store.attached import check_name
 from bpfpack.registry.store.disk import LocalRepository
 from bpfpack.registry.transfer import copy
 from bpfpack.registry.trust import attach, keyfiles
@@ -46,6 +47,7 @@ def push_package(host: Host, reference: Reference, options: Signing) -> Digest:
 
     Raises NotFound, UsageError when it cannot be signed though it should be, TransportError.
     """
+    check_name(reference)
     content = host.store.resolve(reference)
     subject = replace(content.descriptor, annotations={})
     place = host.store.repository(reference.name)

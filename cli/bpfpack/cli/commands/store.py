@@ -13,6 +13,7 @@ from bpfpack.cli.located import held
 from bpfpack.cli.options import ListingFormat
 from bpfpack.cli.recovery import undo_dead
 from bpfpack.cli.units import age, size
+from bpfpack.registry.store.attached import check_name
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.store.prune import GRACE, Pruned
 from bpfpack.registry.store.record import Origin, Record
@@ -75,6 +76,7 @@ def tag(
     named = Reference.parse(target)
     if named.digest:
         raise UsageError("a new name has a tag, not a digest")
+    check_name(named)
     host = Host.here()
     known = held(host, source)
     content, origin = host.store.resolve(known), host.store.origin(known)
