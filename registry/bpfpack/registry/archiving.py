@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from bpfpack.registry.store.archive import ArchiveWriter
+from bpfpack.registry.store.attached import check_name
 from bpfpack.registry.store.disk import DiskStore
 from bpfpack.registry.store.layout import Entry, Layout
 from bpfpack.registry.store.record import Origin
@@ -61,27 +62,34 @@ def load(
 
     A name inside proves nothing: what runs under it is still judged by its signatures.
     Raises SpecError when ``name`` would stand for several packages, or a name holds the digest
-    of other content.
+    of other content, UsageError for a name that is kept for signatures; nothing is loaded then.
     """
     entries = (layout.only(),) if name else layout.packages()
-    return tuple(_load_one(layout, store, entry, name, progress) for entry in entries)
+    named = [(entry, _name(layout, entry, name)) for entry in entries]
+    return tuple(_load_one(layout, store, entry, reference, progress) for entry, reference in named)
+
+
+def _name(layout: Layout, entry: Entry, name: Reference | None) -> Reference:
+    """Return what an entry will be called; raises SpecError, UsageError."""
+    reference = name or entry.reference
+    if reference is None:
+        raise SpecError(
+            f"{entry.name or entry.descriptor.digest.short} has no full name"
+        ).with_hint("say which: `bpfpack load -t REF`")
+    check_name(reference)
+    content = layout.manifest(entry.descriptor.digest)
+    if reference.digest and reference.digest.of(content.raw) != reference.digest:
+        raise SpecError(f"{reference} is the name of {entry.descriptor.digest} in {layout.what}")
+    return reference
 
 
 def _load_one(
     layout: Layout,
     store: DiskStore,
     entry: Entry,
-    name: Reference | None,
+    reference: Reference,
     progress: Progress | None,
 ) -> Moved:
-    reference = name or entry.reference
-    if reference is None:
-        raise SpecError(
-            f"{entry.name or entry.descriptor.digest.short} has no full name"
-        ).with_hint("say which: `bpfpack load -t REF`")
-    content = layout.manifest(entry.descriptor.digest)
-    if reference.digest and reference.digest.of(content.raw) != reference.digest:
-        raise SpecError(f"{reference} is the name of {entry.descriptor.digest} in {layout.what}")
     copied = copy(
         layout.repository(),
         store.repository(reference.name, origin=Origin.LOADED),

@@ -32,6 +32,7 @@ from bpfpack.spec.errors import (
     NotFound,
     SpecError,
     StoreError,
+    UsageError,
 )
 from bpfpack.spec.limits import LIMITS, MIB
 from bpfpack.spec.manifest import Manifest, build_index
@@ -208,6 +209,40 @@ def test_several_packages_in_one_archive(store: DiskStore, tmp_path: Path) -> No
             layout.only()
         assert caught.value.hint and "load" in caught.value.hint
         assert len(load(layout, DiskStore(tmp_path / "target"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "error"),
+    [
+        (("r.example/a:1", "z"), SpecError),
+        (("r.example/a:1", "r.example/b@sha256:" + "0" * 64), SpecError),
+        (("r.example/a:1", f"r.example/b:sha256-{'0' * 64}.sig"), UsageError),
+    ],
+)
+def test_one_bad_name_and_nothing_is_loaded(
+    tmp_path: Path, names: tuple[str, str], error: type[BpfpackError]
+) -> None:
+    writer = ArchiveWriter()
+    for name, content in zip(names, (package(), package("other")), strict=True):
+        for want in (content.manifest.config, *content.manifest.layers):
+            writer.push(want, io.BytesIO(content.blobs[want.digest]))
+        writer.add(content.manifest, name)
+    with writer:
+        writer.save(tmp_path / "a.tar")
+    target = DiskStore(tmp_path / "target")
+    with Layout.open(tmp_path / "a.tar") as layout, pytest.raises(error):
+        load(layout, target)
+    assert target.records() == ()
+
+
+def test_an_archive_gets_no_name_that_is_for_signatures(store: DiskStore, tmp_path: Path) -> None:
+    target, name = DiskStore(tmp_path / "target"), REF.with_tag(f"sha256-{'0' * 64}.att")
+    with (
+        Layout.open(archived(store, tmp_path / "a.tar", REF)) as layout,
+        pytest.raises(UsageError, match="signs or describes"),
+    ):
+        load(layout, target, name=name)
+    assert target.records() == ()
 
 
 def test_a_package_without_a_name_is_found_but_not_loaded_without_one(tmp_path: Path) -> None:
