@@ -213,7 +213,9 @@ class TestKeys:
         assert not (fresh.root / "config" / "identity.key").exists()
 
     def test_without_a_terminal_it_says_what_to_give(self, fresh: Host) -> None:
-        assert "--password-file" in fresh.run("keygen", code=2).stderr
+        told = fresh.run("keygen", code=2).stderr
+        assert "a new key needs a password, and there is no terminal" in told
+        assert "--password-file" in told
 
     def test_sign_and_verify(self, mine: Host, registry: RunningRegistry) -> None:
         name = f"{registry.host}/x/bell:1"
@@ -322,6 +324,15 @@ class TestTrust:
         assert last.stdout.endswith("this host (signed-as quay.io/x, max-age 14d)\n")
         assert "holds for every key of ghcr.io/x" in last.stderr
         assert "needs a key" in mine.run("trust", "add", "ghcr.io/y", code=2).stderr
+
+    def test_a_private_key_is_no_public_one(self, mine: Host) -> None:
+        private = mine.root / "config" / "identity.key"
+        told = mine.run("trust", "add", "ghcr.io/x", "--key", private, code=3).stderr
+        assert f"{private} is a private key" in told
+        assert f"its public half is {private.with_suffix('.pub')}" in told
+        (mine.root / "config" / "identity.pub").unlink()
+        told = mine.run("verify", "--key", private, "bell:1", code=None).stderr
+        assert f"bpfpack pubkey --key {private} > " in told
 
     def test_wide_shows_all_of_a_rule(self, mine: Host) -> None:
         public = mine.root / "config" / "identity.pub"

@@ -63,6 +63,7 @@ def keygen(
         file=password_file,
         fd=password_fd,
         prompt=prompt_for("Password for the new key", confirm=True),
+        why="a new key needs a password",
     )
     private, public = keyfiles.write_pair(base, keys.lock(key, password), key.public_pem.encode())
     host.printer.result(f"private key  {private}")

@@ -67,9 +67,22 @@ def read_public(location: str, environ: Mapping[str, str]) -> str:
     else:
         data = _read_any(Path(location))
     try:
-        return data.decode("ascii")
+        text = data.decode("ascii")
     except UnicodeDecodeError as e:
         raise SpecError(f"{location} is no PEM file") from e
+    if "PRIVATE KEY" in text:
+        raise _private(location)
+    return text
+
+
+def _private(location: str) -> SpecError:
+    error = SpecError(f"{location} is a private key, where a public key belongs")
+    if location.startswith(_ENVIRONMENT):
+        return error.with_hint(f"`bpfpack pubkey --key {location}` prints its public half")
+    public = Path(location).with_suffix(".pub")
+    if public.exists():
+        return error.with_hint(f"its public half is {public}")
+    return error.with_hint(f"`bpfpack pubkey --key {location} > {public}` writes its public half")
 
 
 def write_pair(base: Path, private: bytes, public: bytes) -> tuple[Path, Path]:

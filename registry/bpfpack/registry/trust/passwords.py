@@ -22,11 +22,13 @@ def obtain(
     file: Path | None = None,
     fd: int | None = None,
     prompt: Callable[[], str] | None = None,
+    why: str = "the key has a password",
 ) -> bytes:
     """Return the password; an empty one is legal.
 
     ``prompt`` is given when there is a terminal to ask on.  A file or descriptor holds it in
-    its first line.  Raises UsageError when there is no source, or it cannot be read.
+    its first line; ``why`` says what it is for.  Raises UsageError when there is no source, or
+    it cannot be read.
     """
     held = take(environ)
     if file is not None:
@@ -37,7 +39,7 @@ def obtain(
         return prompt().encode()
     if held is not None:
         return held
-    raise UsageError("the key has a password, and there is no terminal to ask for it").with_hint(
+    raise UsageError(f"{why}, and there is no terminal to ask for it").with_hint(
         "give --password-file FILE, --password-fd N, or set BPFPACK_PASSWORD"
     )
 
