@@ -5,7 +5,7 @@ import os
 import select
 import shlex
 import signal
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -53,8 +53,13 @@ class Command(Process):
         os.close(failing)
 
     def release(self) -> None:
-        """Let it run; raises KernelError when the kernel does not execute it."""
-        os.write(self._go, b"!")
+        """Let it run, unless a signal has ended it already.
+
+        Raises KernelError when the kernel does not execute it.
+        """
+        # Ctrl-C ends all of the terminal's group: how it ended is told like any end.
+        with suppress(BrokenPipeError):
+            os.write(self._go, b"!")
         if failure := os.read(self._failed, 16):
             raise _not_executed(int(failure), self._argv[0])
 

@@ -70,6 +70,14 @@ def test_the_deaf_are_ended_all_the_same(tmp_path: Path) -> None:
         assert command.finish(signal.SIGTERM) == 137
 
 
+def test_a_signal_may_end_it_while_it_is_held() -> None:
+    with Command("sleep 60") as command:
+        os.kill(command.pid, signal.SIGTERM)
+        os.waitid(os.P_PID, command.pid, os.WEXITED | os.WNOWAIT)
+        command.release()
+        assert command.finish(None) == 128 + signal.SIGTERM
+
+
 def test_closing_ends_it() -> None:
     with Command("sleep 60") as command:
         command.release()
