@@ -3,6 +3,7 @@
 Nothing here decides whether it may run; `admission` does.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,14 @@ from bpfpack.registry.store.disk import DiskStore, LocalRepository
 from bpfpack.spec.content import Source
 from bpfpack.spec.descriptor import Descriptor
 from bpfpack.spec.digest import Digest
-from bpfpack.spec.errors import NotFound, SpecError, StoreError, TrustError, UsageError
+from bpfpack.spec.errors import (
+    BpfpackError,
+    NotFound,
+    SpecError,
+    StoreError,
+    TrustError,
+    UsageError,
+)
 from bpfpack.spec.origin import Origin, OriginKind
 from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace
@@ -73,8 +81,22 @@ def obtain(
     if judged_as is not None:
         raise UsageError("--as is for files, URLs and stdin: a reference is judged as itself")
     digest = _digest(text)
-    reference = _holder(host, digest) if digest else Reference.parse(text)
-    return _from_reference(host, reference, pull, allow_downgrade)
+    try:
+        reference = _holder(host, digest) if digest else Reference.parse(text)
+    except SpecError as e:
+        _hint_at_path(text, e)
+        raise
+    try:
+        return _from_reference(host, reference, pull, allow_downgrade)
+    except NotFound as e:
+        _hint_at_path(text, e)
+        raise
+
+
+def _hint_at_path(text: str, error: BpfpackError) -> None:
+    """Tell who typed the name of a file that is here how a path is told from a reference."""
+    if os.path.exists(text):  # noqa: PTH110 - it takes any text, a Path raises for some
+        error.hint = f"a path begins with ./: did you mean ./{text.rstrip('/')}?"
 
 
 def _from_reference(

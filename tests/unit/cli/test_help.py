@@ -125,6 +125,16 @@ def test_mistakes(argv: str, told: str, host: Host) -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("typed", ["execs", "execs/", "Execs.bpf.c", "localhost:1/execs"])
+def test_a_path_without_its_dot(typed: str, fresh: Host) -> None:
+    for name in ("execs", "localhost:1/execs"):
+        (fresh.root / name).mkdir(parents=True)
+    (fresh.root / "Execs.bpf.c").touch()
+    told = fresh.run("run", "--no-pull", typed, code=None).stderr
+    assert f"a path begins with ./: did you mean ./{typed.rstrip('/')}?\n" in told
+    assert "did you mean" not in fresh.run("run", "--no-pull", f"{typed[:-2]}xx", code=None).stderr
+
+
 def test_no_command_prints_by_itself() -> None:
     """The printer is the one place; a raw write goes through its `writing`."""
     for path in _commands_directory().parent.rglob("*.py"):
