@@ -185,16 +185,38 @@ def app_main(argv: list[str]) -> int:
     return int(code or Exit.OK)
 
 
+#: What docker, podman and others call what is ours, by the words typed.
+_HABITS: Final[dict[str, str]] = {
+    "bpfpack ls": "did you mean `bpfpack list`?",
+    "bpfpack rm": "did you mean `bpfpack rmi`?",
+    "bpfpack remove": "did you mean `bpfpack rmi`?",
+    "bpfpack version": "did you mean `bpfpack --version`?",
+    "bpfpack help": "did you mean `bpfpack --help`?",
+    "bpfpack ps": "there is no daemon: each `bpfpack run` is a process of its own;"
+    " `bpfpack list` shows the packages",
+    "bpfpack trust list": "did you mean `bpfpack trust ls`?",
+    "bpfpack trust show": "did you mean `bpfpack trust ls`?",
+    "bpfpack trust remove": "did you mean `bpfpack trust rm`?",
+}
+
+
 def _usage(error: Any) -> UsageError:
     """Map a usage error of typer's; "did you mean" for a command that is none of ours."""
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "bpfpack"
-    message = error.format_message()
-    near: list[str] = []
-    if message.startswith("No such command") and path == "bpfpack":
-        near = get_close_matches(message.split("'")[1], list(COMMANDS), n=1)
-    hint = f"did you mean `bpfpack {near[0]}`?" if near else f"see `{path} --help`"
+    message, hint = error.format_message(), f"see `{path} --help`"
+    if message.startswith("No such command"):
+        message, _, _ = message.partition(". Did you mean")
+        hint = _nearest(path, message.split("'")[1], context) or hint
     return UsageError(message.rstrip(".")).with_hint(hint)
+
+
+def _nearest(path: str, typed: str, context: Any) -> str | None:
+    if known := _HABITS.get(f"{path} {typed}"):
+        return known
+    ours = context.command.list_commands(context) if context else list(COMMANDS)
+    near = get_close_matches(typed, ours, n=1)
+    return f"did you mean `{path} {near[0]}`?" if near else None
 
 
 class _Forward(typer.core.TyperCommand):

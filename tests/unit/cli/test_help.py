@@ -109,6 +109,13 @@ def test_version(fresh: Host) -> None:
     [
         ("bild", "did you mean `bpfpack build`?"),
         ("frobnicate", "see `bpfpack --help`"),
+        ("ls", "did you mean `bpfpack list`?"),
+        ("ps", "`bpfpack list` shows the packages"),
+        ("rm bell:1", "did you mean `bpfpack rmi`?"),
+        ("version", "did you mean `bpfpack --version`?"),
+        ("help run", "did you mean `bpfpack --help`?"),
+        ("trust list", "did you mean `bpfpack trust ls`?"),
+        ("trust tset", "did you mean `bpfpack trust test`?"),
         ("build --vmlnux x", "--vmlinux"),
         ("trust ad", "add"),
         ("list -o xml", "xml"),
