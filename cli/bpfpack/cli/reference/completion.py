@@ -13,24 +13,27 @@ from bpfpack.cli.reference.pages import Page, Switch
 
 def bash(pages: tuple[Page, ...]) -> str:
     """For bash 4.2 or later, without bash-completion."""
-    return _BASH.substitute(
-        parents=_parents(pages),
-        paths=" | ".join(f"'{_path(page)}'" for page in pages if page.words),
-        valued=_cases(pages, _valued_pattern),
-        words=_cases(pages, lambda page: f"words=({' '.join(_words(page))})"),
-        values=_value_cases(pages, _bash_value),
-        operands=_cases(pages, lambda page: f"kind={_operand_kind(page)}"),
-    )
+    return _script(_BASH, pages, "words", _words)
 
 
 def zsh(pages: tuple[Page, ...]) -> str:
     """For zsh's completion system: a function file called ``_bpfpack``."""
-    return _ZSH.substitute(
+    return _script(_ZSH, pages, "words_", lambda page: map(_quoted, _described(page)))
+
+
+def _script(
+    template: "_Template",
+    pages: tuple[Page, ...],
+    array: str,
+    words: Callable[[Page], Iterator[str]],
+) -> str:
+    """What bash and zsh have in common; ``array`` is where their script looks for words."""
+    return template.substitute(
         parents=_parents(pages),
         paths=" | ".join(f"'{_path(page)}'" for page in pages if page.words),
         valued=_cases(pages, _valued_pattern),
-        words=_cases(pages, lambda page: f"words_=({' '.join(map(_quoted, _described(page)))})"),
-        values=_value_cases(pages, _zsh_value),
+        words=_cases(pages, lambda page: f"{array}=({' '.join(words(page))})"),
+        values=_value_cases(pages, array),
         operands=_cases(pages, lambda page: f"kind={_operand_kind(page)}"),
     )
 
@@ -101,23 +104,17 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def _value_cases(pages: tuple[Page, ...], action: Callable[[Switch], str]) -> str:
+def _value_cases(pages: tuple[Page, ...], array: str) -> str:
     """What comes after an option, where that is more than a word of the user's."""
     lines = []
     for page in pages:
         for switch in page.switches:
             if switch.metavar and (switch.choices or switch.kind != "word"):
                 pattern = " | ".join(f"'{_path(page)} {s}'" for s in switch.spellings)
-                lines.append(f"        {pattern}) {action(switch)} ;;")
+                choices = f"{array}=({' '.join(switch.choices)})"
+                action = choices if switch.choices else f"kind={switch.kind}"
+                lines.append(f"        {pattern}) {action} ;;")
     return "\n".join(lines)
-
-
-def _bash_value(switch: Switch) -> str:
-    return f"words=({' '.join(switch.choices)})" if switch.choices else f"kind={switch.kind}"
-
-
-def _zsh_value(switch: Switch) -> str:
-    return f"words_=({' '.join(switch.choices)})" if switch.choices else f"kind={switch.kind}"
 
 
 def _operand_kind(page: Page) -> str:

@@ -4,6 +4,7 @@ The key and one record for each endorsed digest are kept in the state directory,
 the store, so that a copied store, an archive or a registry cannot claim "built here".
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -27,14 +28,14 @@ _BUILT: Final = "built"
 _RECORD: Final = 256
 
 
-class BuiltRecords:
+class BuiltRecords(ABC):
     """What a host key, below some state directory, has signed as built by its owner."""
 
     place_name: PlaceName
 
+    @abstractmethod
     def opened(self, *names: str) -> AbstractContextManager[OwnedDir | None]:
         """Open a directory of the state; None when missing; raises StoreError."""
-        raise NotImplementedError
 
     def public_pem(self) -> str | None:
         """Return the public half, or None when nothing was ever built here.
