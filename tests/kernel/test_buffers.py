@@ -10,6 +10,8 @@ import pytest
 
 from bpfpack.runner._native.btf import possible_cpus
 from bpfpack.runner._native.buffers import Filling, NativePerf
+from bpfpack.runner._native.libbpf import ENOTSUPP
+from bpfpack.runner._native.maps import BatchBuffers
 from bpfpack.runner.buffers import PerfBufferSource, RingBufferSource, open_source
 from bpfpack.runner.losses import CountedSource, LossCounter
 from bpfpack.runner.maps import Map
@@ -346,6 +348,29 @@ class TestMaps:
             seen.append(key)
             table.delete(key)
         assert len(seen) == len(set(seen)) == 1000
+
+    @pytest.mark.parametrize("name", ["hash", "lru", "cpu_hash", "array", "cpu_array"])
+    @pytest.mark.parametrize("batches", [True, False])
+    def test_what_is_taken_is_gone(
+        self, session: Session, name: str, batches: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not batches:
+            monkeypatch.setattr("bpfpack.runner.maps._BATCHED", frozenset())
+        table = session.map(name)
+        keys = range(3 if name == "cpu_array" else 10 if name == "array" else 20)
+        for i in keys:
+            table.update(_u32(i), table_value(table, i))
+        assert dict(table.take()) == {_u32(i): table_value(table, i) for i in keys}
+        left = dict(table.items())
+        assert left == (
+            {} if "array" not in name else {_u32(i): table_value(table, 0) for i in keys}
+        )
+
+    def test_arrays_refuse_to_be_emptied_in_batches(self, session: Session) -> None:
+        """Should a kernel learn it, `Map.take` may learn it too."""
+        for name in ("array", "cpu_array"):
+            buffers = BatchBuffers(4, 8 * possible_cpus(), 10)
+            assert buffers.call(session.map(name).fd, delete=True) == (0, ENOTSUPP)
 
     def test_values_per_cpu_add_up(self, session: Session) -> None:
         session.attach()

@@ -93,6 +93,11 @@ PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "bpf_map__value_size": (plain, _U32, _P),
     "bpf_map_delete_elem": (check_int, _I, _I, _P),
     "bpf_map_get_next_key": (check_int, _I, _I, _P, _P),
+    "bpf_map_lookup_and_delete_batch": (
+        *(check_int, _I, _I, _P, _P, _P, _P),
+        *(ctypes.POINTER(_U32), _P),
+    ),
+    "bpf_map_lookup_and_delete_elem": (check_int, _I, _I, _P, _P),
     "bpf_map_lookup_batch": (check_int, _I, _I, _P, _P, _P, _P, ctypes.POINTER(_U32), _P),
     "bpf_map_lookup_elem": (check_int, _I, _I, _P, _P),
     "bpf_map_update_elem": (check_int, _I, _I, _P, _P, _U64),

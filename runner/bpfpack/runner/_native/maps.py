@@ -2,18 +2,9 @@
 
 import ctypes
 import errno
-from typing import Final
 
 from bpfpack.runner._native.libbpf import ENOTSUPP, fn
 from bpfpack.spec.errors import KernelError
-
-#: Kernels without batches say EINVAL, map types without them ENOTSUPP; a walk that met
-#: too many deletions says EINTR (kernel/bpf/syscall.c, generic_map_lookup_batch).
-_NO_BATCH: Final = frozenset({errno.EINVAL, errno.EINTR, errno.EOPNOTSUPP, ENOTSUPP})
-
-
-class BatchUnsupported(Exception):
-    """The kernel cannot read this map in batches."""
 
 
 def lookup(fd: int, key: bytes, size: int) -> bytes | None:
@@ -25,6 +16,25 @@ def lookup(fd: int, key: bytes, size: int) -> bytes | None:
         if e.errno == errno.ENOENT:
             return None
         raise
+    return value.raw
+
+
+def take(fd: int, key: bytes, size: int) -> bytes | None:
+    """Remove an element and return its value, or None; raises KernelError.
+
+    Kernels before 5.14 do both at once for queues only: there, what is counted between
+    the look and the removal is lost.
+    """
+    value = ctypes.create_string_buffer(size)
+    try:
+        fn("bpf_map_lookup_and_delete_elem")(fd, key, value)
+    except KernelError as e:
+        if e.errno == errno.ENOENT:
+            return None
+        if e.errno not in (errno.EINVAL, errno.EOPNOTSUPP, ENOTSUPP):
+            raise
+        found = lookup(fd, key, size)
+        return found if found is not None and delete(fd, key) else None
     return value.raw
 
 
@@ -59,50 +69,46 @@ def next_key(fd: int, key: bytes | None, size: int) -> bytes | None:
     return found.raw
 
 
-class BatchReader:
-    """Reads a map a chunk of elements at a time; every call of `read` is one system call."""
+class BatchBuffers:
+    """Room for the elements of one call, and where the next call goes on.
 
-    def __init__(self, fd: int, key_size: int, value_size: int, chunk: int) -> None:
-        self._fd, self._key_size, self._value_size = fd, key_size, value_size
-        self._first = True
-        self.done = False
+    Views of ``keys`` and ``values`` are overwritten by the next call.
+    """
+
+    def __init__(self, key_size: int, value_size: int, chunk: int) -> None:
+        self._sizes = key_size, value_size
         # Hash tables keep 32 bits here, other types a whole key.
         self._cursor = ctypes.create_string_buffer(max(key_size, 8))
-        self._allocate(chunk)
+        self._started = False
+        self.grow(chunk)
 
-    def _allocate(self, chunk: int) -> None:
-        self._chunk = chunk
-        self._keys = ctypes.create_string_buffer(chunk * self._key_size)
-        self._values = ctypes.create_string_buffer(chunk * self._value_size)
+    def grow(self, chunk: int) -> None:
+        """Make room for so many elements; what was read is gone."""
+        self.chunk = chunk
+        key_size, value_size = self._sizes
+        self._keys = ctypes.create_string_buffer(chunk * key_size)
+        self._values = ctypes.create_string_buffer(chunk * value_size)
+        self.keys, self.values = memoryview(self._keys), memoryview(self._values)
 
-    def read(self) -> list[tuple[bytes, bytes]]:
-        """The next elements; sets ``done`` with the last.
+    def rewind(self) -> None:
+        """Let the next call begin with the first element."""
+        self._started = False
 
-        Raises BatchUnsupported, and KernelError.  A bucket of a hash table comes whole or
-        not at all: one that is larger than the chunk makes it grow.
+    def call(self, fd: int, *, delete: bool) -> tuple[int, int]:
+        """Read the next elements, and remove them if told; return how many, and an errno or 0.
+
+        ENOENT says that they are the last.
         """
-        count = ctypes.c_uint32(self._chunk)
-        cursor = None if self._first else self._cursor
+        count = ctypes.c_uint32(self.chunk)
+        name = "bpf_map_lookup_and_delete_batch" if delete else "bpf_map_lookup_batch"
+        start = self._cursor if self._started else None
         try:
-            fn("bpf_map_lookup_batch")(
-                *(self._fd, cursor, self._cursor, self._keys, self._values),
+            fn(name)(
+                *(fd, start, self._cursor, self._keys, self._values),
                 *(ctypes.byref(count), None),
             )
         except KernelError as e:
-            if e.errno == errno.ENOSPC:
-                self._allocate(self._chunk * 2)
-                return self.read()
-            if e.errno in _NO_BATCH:
-                raise BatchUnsupported from e
-            if e.errno != errno.ENOENT:
-                raise
-            self.done = True
-        self._first = False
-        return self._elements(count.value)
-
-    def _elements(self, count: int) -> list[tuple[bytes, bytes]]:
-        keys, values = memoryview(self._keys), memoryview(self._values)
-        k, v = self._key_size, self._value_size
-        return [
-            (bytes(keys[i * k : i * k + k]), bytes(values[i * v : i * v + v])) for i in range(count)
-        ]
+            # Of another error nothing is known that came before it.
+            return (count.value if e.errno == errno.ENOENT else 0), e.errno or errno.EINVAL
+        self._started = True
+        return count.value, 0
