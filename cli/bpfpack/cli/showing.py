@@ -13,7 +13,8 @@ from bpfpack.runner.events.formatter import (
     RecordType,
     make_formatter,
 )
-from bpfpack.runner.events.loop import Sampled, Sampler, Stream
+from bpfpack.runner.events.loop import Sampled, Sampler
+from bpfpack.runner.events.stream import Stream
 from bpfpack.runner.losses import CountedSource, LossCounter
 from bpfpack.runner.session import Session
 from bpfpack.spec.agreement import event_layout, key_value_layouts

@@ -2,7 +2,10 @@
 
 Waiting follows one rule.  Idle, it sleeps in epoll and shows an event as soon as it comes.
 After two wake-ups within 5 ms it drains, sleeps 3 ms, and drains again until a pass finds
-nothing, so that a busy buffer costs a few hundred wake-ups a second, not one for each event.
+nothing, so that a busy buffer costs a few hundred wake-ups a second, not one for each event;
+it sleeps less where a buffer was more than a quarter full.  While nothing is there but a record
+that is still being written it sleeps 50 us, then twice that, up to 1 ms: the buffer is readable
+all the time.
 
 Ending, in this order: ``detach`` is called, so that no more comes; what is left is
 drained and shown.  After a signal a sink that takes nothing for 100 ms is given up, and what
@@ -15,18 +18,21 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final, Literal, Protocol
 
-from bpfpack.runner.events.batch import Batch, Source
-from bpfpack.runner.events.formatter import Formatter
 from bpfpack.runner.events.sink import LONGEST_WAIT, Sink
 from bpfpack.runner.events.stop import StopReason, StopSignals
+from bpfpack.runner.events.stream import NOTHING, EventStream, Taken
 from bpfpack.spec.value import valuetype
 
 Reason = Literal["timeout", "max-events", "closed-pipe", "target-ended", "all-gone"] | StopReason
 
-#: Records taken at once: bounds the memory of a batch and its output.
-_BATCH: Final = 4096
+#: Records asked for at once where nothing else bounds them; a stream takes fewer.
+_MOST: Final = 1 << 62
 _CLOSE_WAKEUPS: Final = 0.005
 _PAUSE: Final = 0.003
+#: Share of a buffer that fills up while the loop sleeps.
+_SLEPT_FULL: Final = 0.25
+#: Seconds for which a record that is being written is left alone: at first, and at most.
+_BACK_OFF: Final = (0.00005, 0.001)
 #: Seconds without progress after which a sink is given up once a signal has ended the run.
 _GRACE: Final = 0.1
 #: Seconds for counting what a reader that has stopped will never see.
@@ -54,14 +60,6 @@ class Watch(Protocol):
     def all_gone(self) -> bool:
         """Whether nothing is left, without waiting."""
         ...
-
-
-@valuetype
-class Stream:
-    """A source of events and what formats them."""
-
-    source: Source
-    formatter: Formatter
 
 
 @valuetype
@@ -124,7 +122,7 @@ class Loop:
     def __init__(
         self,
         *,
-        streams: Sequence[Stream],
+        streams: Sequence[EventStream],
         samplers: Sequence[Sampled],
         sink: Sink,
         stop: StopSignals,
@@ -144,7 +142,7 @@ class Loop:
         self._events = 0
         self._discarded = 0
         self._fill: float | None = None
-        self._shown: Formatter | None = None
+        self._shown: EventStream | None = None
 
     def run(self) -> Result:
         """Show events until a signal, the timeout, the last event or the reader ends it."""
@@ -152,7 +150,7 @@ class Loop:
         self._deadline = None if self._timeout is None else now + self._timeout
         self._due = [None if s.interval is None else now + s.interval for s in self._samplers]
         if len(self._streams) == 1:
-            self._announce(self._streams[0].formatter)
+            self._announce(self._streams[0])
         with select.epoll() as waiting:
             self._register(waiting)
             reason = self._until_reason(waiting)
@@ -174,7 +172,7 @@ class Loop:
     def _register(self, waiting: select.epoll) -> None:
         waiting.register(self._stop.fd, select.EPOLLIN)
         for stream in self._streams:
-            waiting.register(stream.source.fd, select.EPOLLIN)
+            waiting.register(stream.fd, select.EPOLLIN)
         if self._target_fd is not None:
             waiting.register(self._target_fd, select.EPOLLIN)
             self._target = select.poll()
@@ -187,21 +185,28 @@ class Loop:
             waiting.register(self._sink.fd, 0)
 
     def _until_reason(self, waiting: select.epoll) -> Reason:
-        woken, busy = float("-inf"), False
+        woken, often, held = float("-inf"), False, _BACK_OFF[0]
         while (reason := self._reason()) is None:
-            took = self._pass()
+            passed = self._pass()
             if self._left() <= 0:
                 continue  # what was the last is shown after detaching: the reader may be slow
-            full = took >= _BATCH
-            if (not full or self._sink.due) and not self._sink.flush(self._deadline):
+            if (not passed.more or self._sink.due) and not self._sink.flush(self._deadline):
                 continue
-            if not took:
+            if passed.records:
+                held = _BACK_OFF[0]
+                if often and not passed.more:
+                    self._pause(_PAUSE * min(1.0, _SLEPT_FULL / (passed.fill or _SLEPT_FULL)))
+            elif passed.busy:
+                self._pause(held)
+                held = min(2 * held, _BACK_OFF[1])
+            else:
                 self._sleep(waiting)
                 now = time.monotonic()
-                busy, woken = now - woken < _CLOSE_WAKEUPS, now
-            elif busy and not full:
-                select.select([self._stop.fd], [], [], _PAUSE)
+                often, woken = now - woken < _CLOSE_WAKEUPS, now
         return reason
+
+    def _pause(self, seconds: float) -> None:
+        select.select([self._stop.fd], [], [], seconds)
 
     def _reason(self) -> Reason | None:
         if self._stop.reason is not None:
@@ -218,14 +223,14 @@ class Loop:
             return "all-gone"
         return None
 
-    def _left(self) -> float:
-        return float("inf") if self._max_events is None else self._max_events - self._events
+    def _left(self) -> int:
+        return _MOST if self._max_events is None else self._max_events - self._events
 
-    def _pass(self) -> int:
-        """Take one batch of each source and each sample that is due; return how many."""
-        took = 0
+    def _pass(self) -> "_Pass":
+        """Take one batch of each stream and each sample that is due."""
+        passed = _Pass()
         for stream in self._streams:
-            took += self._take(stream)
+            passed.add(self._take(stream))
         now = time.monotonic()
         for i, sampled in enumerate(self._samplers):
             due = self._due[i]
@@ -233,37 +238,37 @@ class Loop:
                 self._sample(sampled.sampler)
                 # From now, not from when it was due: a slow reader gets no burst.
                 self._due[i] = now + (sampled.interval or 0)
-        return took
+        return passed
 
-    def _take(self, stream: Stream) -> int:
-        most = int(min(_BATCH, self._left()))
-        batch = stream.source.drain(most) if most > 0 else None
-        if batch is None:
-            return 0
-        self._account(batch)
-        if batch.records:
-            self._announce(stream.formatter)
-            self._sink.write(stream.formatter.format(batch))
-        return len(batch.records)
+    def _take(self, stream: EventStream) -> Taken:
+        left = self._left()
+        if left <= 0:
+            return NOTHING
+        taken = stream.take(left)
+        self._account(taken)
+        if taken.size:
+            self._announce(stream)
+            self._sink.send(taken.output, self._deadline)
+        return taken
 
-    def _account(self, batch: Batch) -> None:
-        self._events += len(batch.records)
-        if batch.fill is not None:
-            self._fill = max(batch.fill, self._fill or 0.0)
+    def _account(self, taken: Taken) -> None:
+        self._events += taken.shown
+        if taken.fill is not None:
+            self._fill = max(taken.fill, self._fill or 0.0)
 
     def _lost(self) -> int | None:
-        counts = [stream.source.lost() for stream in self._streams]
+        counts = [stream.lost() for stream in self._streams]
         known = [count for count in counts if count is not None]
         return sum(known) if len(known) == len(counts) else None
 
-    def _announce(self, formatter: Formatter) -> None:
+    def _announce(self, stream: EventStream) -> None:
         """Print the header of a block when the output changes."""
-        if formatter is self._shown:
+        if stream is self._shown:
             return
-        header = formatter.header()
+        header = stream.header()
         if header is not None:
             self._sink.write(b"\n" + header if self._shown is not None else header)
-        self._shown = formatter
+        self._shown = stream
 
     def _sample(self, sampler: Sampler) -> None:
         text = sampler.sample()
@@ -284,9 +289,9 @@ class Loop:
         moving = self._finish()
         while moving and not exact and spent < _LAST_DRAIN:
             began = time.monotonic()
-            took = sum(self._take(stream) for stream in self._streams)
+            took = [self._take(stream).records for stream in self._streams]
             spent += time.monotonic() - began
-            if not took:
+            if not any(took):
                 break
             moving = self._finish()
         if moving:
@@ -305,7 +310,21 @@ class Loop:
         self._sink.drop()
         until = time.monotonic() + _COUNTING
         for stream in self._streams:
-            while time.monotonic() < until and (batch := stream.source.drain(_BATCH)):
-                self._account(batch)
-                sizes = [length for _, length in batch.records]
-                self._discarded += len(sizes) if self._sink.lines else sum(sizes)
+            while time.monotonic() < until and (skipped := stream.skip(_MOST)).records:
+                self._account(skipped)
+                self._discarded += skipped.shown if self._sink.lines else skipped.size
+
+
+class _Pass:
+    """What one pass over the streams found."""
+
+    def __init__(self) -> None:
+        self.records, self.more, self.busy = 0, False, False
+        self.fill = 0.0
+
+    def add(self, taken: Taken) -> None:
+        """Count one stream in."""
+        self.records += taken.records
+        self.more |= taken.more
+        self.busy |= taken.busy
+        self.fill = max(self.fill, taken.fill or 0.0)

@@ -2,18 +2,23 @@
 
 ``os.write`` to a full pipe is restarted after a signal (PEP 475), so a plain write could
 not be ended by Ctrl-C when the reader has stopped.  Here nothing blocks but `poll`, which
-also watches a wake-up descriptor.  To a pipe, whole lines go out in pieces of at most
-PIPE_BUF bytes, which the kernel writes completely or not at all (pipe(7)).
+also watches a wake-up descriptor.  To a pipe, whole lines go out in pieces that the kernel
+writes completely or not at all: of PIPE_BUF bytes (pipe(7)), or of as many pages as are free
+where nobody else writes.
 """
 
 import errno
 import fcntl
+import mmap
 import os
 import select
 import stat
+import sys
 import time
+from collections import deque
 from collections.abc import Callable
-from typing import Final
+from contextlib import suppress
+from typing import Final, Protocol
 
 from bpfpack.spec.errors import BpfpackError, UsageError
 
@@ -24,6 +29,71 @@ MAX_AGE: Final = 0.1
 #: Seconds that one wait takes at most: poll(2) counts milliseconds in an int, 24 days of them.
 LONGEST_WAIT: Final = 3600.0
 _PIPE_BUF: Final = select.PIPE_BUF
+#: What a pipe is enlarged to: more than this only root may ask for (pipe(7), pipe-max-size).
+_PIPE_BYTES: Final = 1 << 20
+#: A file, or a device that swallows, takes whatever it is given.
+_ANY: Final = 1 << 62
+
+
+class _Room(Protocol):
+    """How much may be written at once so that no line is torn."""
+
+    def room(self) -> int:
+        """Bytes that go out completely, or not at all."""
+        ...
+
+    def wrote(self, size: int) -> None:
+        """Note what went out."""
+        ...
+
+
+class _Fixed:
+    """As much each time."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def room(self) -> int:
+        """See `_Room`."""
+        return self._size
+
+    def wrote(self, size: int) -> None:
+        """See `_Room`."""
+
+
+class _Pipe:
+    """The pages of a pipe.
+
+    A write takes at most the pages that its bytes fill (fs/pipe.c, pipe_write: a page is given
+    back once all of it was read), and what waits is what was written last.
+    """
+
+    def __init__(self, fd: int) -> None:
+        import termios  # what only output in bulk needs
+
+        self._unread, self._fd = termios.FIONREAD, fd
+        with suppress(OSError):  # the user has as much of pipes as one may have
+            fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        self._pages = fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ) // mmap.PAGESIZE
+        self._writes: deque[int] = deque()
+        self._bytes = self._used = 0
+
+    def room(self) -> int:
+        """See `_Room`."""
+        waits = int.from_bytes(fcntl.ioctl(self._fd, self._unread, bytes(4)), sys.byteorder)
+        while self._writes and self._bytes - self._writes[0] >= waits:
+            size = self._writes.popleft()
+            self._bytes -= size
+            self._used -= -(-size // mmap.PAGESIZE)
+        if waits > self._bytes:
+            return _PIPE_BUF  # somebody else wrote, too
+        return max(_PIPE_BUF, (self._pages - self._used) * mmap.PAGESIZE)
+
+    def wrote(self, size: int) -> None:
+        """See `_Room`."""
+        self._writes.append(size)
+        self._bytes += size
+        self._used += -(-size // mmap.PAGESIZE)
 
 
 class Sink:
@@ -48,6 +118,7 @@ class Sink:
         self._undo: Callable[[], None] | None = None
         self.fd = fd
         self._write: Callable[[memoryview], int] = self._write_file
+        self._bulk: _Room | None = None
         self._make_nonblocking(fd)
         self._wake_fd = wake_fd
         self._writable, self._writable_or_woken = select.poll(), select.poll()
@@ -67,13 +138,33 @@ class Sink:
         waiting = self.waiting
         return waiting >= FULL or (waiting > 0 and time.monotonic() - self._since >= MAX_AGE)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: "bytes | memoryview") -> None:
         """Append whole lines; nothing is written before `flush`."""
         if self.closed or not data:
             return
         if not self.waiting:
             self._since = time.monotonic()
         self._buffer += data
+
+    def send(self, data: "bytes | memoryview", deadline: float | None = None) -> None:
+        """Write many whole lines out of memory that may change afterwards; few are kept.
+
+        Waits like `flush`; what a signal or the deadline leaves is kept as well.
+        """
+        if len(data) + self.waiting < FULL or not self.flush(deadline):
+            self.write(data)
+            return
+        if self._bulk is None:
+            self._bulk = self._room()
+        sent = 0
+        while sent < len(data) and not self.closed:
+            wrote = self._write_from(data, sent, self._bulk.room())
+            if wrote is not None:
+                self._bulk.wrote(wrote)
+                sent += wrote
+            elif not self._wait(deadline):
+                self.write(data[sent:])
+                return
 
     def flush(self, deadline: float | None = None) -> bool:
         """Write what waits; say whether all of it went out, or the reader has gone.
@@ -111,11 +202,24 @@ class Sink:
         self.restore()
 
     def _write_some(self) -> bool:
-        with memoryview(self._buffer) as whole, whole[self._start : self._cut()] as piece:
+        with memoryview(self._buffer) as whole:
+            wrote = self._write_from(whole, self._start, _PIPE_BUF)
+        if wrote is None:
+            return False
+        self._start += wrote
+        if self._bulk is not None:
+            self._bulk.wrote(wrote)
+        if self.closed or not self.waiting:
+            self._clear()
+        return True
+
+    def _write_from(self, data: "bytes | memoryview", start: int, most: int) -> int | None:
+        """Write the next piece; None when the reader takes none."""
+        with memoryview(data) as whole, whole[start : self._cut(data, start, most)] as piece:
             try:
-                self._start += self._write(piece)
+                return self._write(piece)
             except BlockingIOError:
-                return False
+                return None
             except (BrokenPipeError, ConnectionResetError):
                 self.closed = True
             except OSError as e:
@@ -123,17 +227,21 @@ class Sink:
                 if e.errno != errno.EIO or not self.terminal:
                     raise BpfpackError(f"cannot write the output: {e.strerror}") from e
                 self.closed = True
-        if self.closed or not self.waiting:
-            self._clear()
-        return True
+            return 0
 
-    def _cut(self) -> int:
+    def _cut(self, data: "bytes | memoryview", start: int, most: int) -> int:
         """The end of the next piece: the last line that still fits, if one does."""
-        end = self._start + _PIPE_BUF
-        if end >= len(self._buffer):
-            return len(self._buffer)
-        newline = self._buffer.rfind(b"\n", self._start, end) if self.lines else -1
+        end = start + most
+        if end >= len(data):
+            return len(data)
+        newline = _last_newline(data, start, end) if self.lines else -1
         return newline + 1 if newline >= 0 else end
+
+    def _room(self) -> _Room:
+        mode = os.fstat(self.fd).st_mode
+        if stat.S_ISFIFO(mode):
+            return _Pipe(self.fd)
+        return _Fixed(_PIPE_BUF if self.terminal or stat.S_ISSOCK(mode) else _ANY)
 
     def _wait(self, deadline: float | None) -> bool:
         ready: dict[int, int] = {}
@@ -182,6 +290,20 @@ class Sink:
         before = fcntl.fcntl(fd, fcntl.F_GETFL)
         fcntl.fcntl(fd, fcntl.F_SETFL, before | os.O_NONBLOCK)
         self._undo = lambda: _set_flags(fd, before)
+
+
+def _last_newline(data: "bytes | memoryview", start: int, end: int) -> int:
+    """The place of the last newline between two places, -1 for none.
+
+    Looked for from the end, a bit at a time: a memoryview has no rfind.
+    """
+    while end > start:
+        begin = max(start, end - _PIPE_BUF)
+        found = bytes(data[begin:end]).rfind(b"\n")
+        if found >= 0:
+            return begin + found
+        end = begin
+    return -1
 
 
 def _set_flags(fd: int, flags: int) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from bpfpack.runner.events.batch import Batch
 from bpfpack.runner.events.formatter import EventOutput, make_formatter
-from bpfpack.runner.events.loop import Loop, Result, Sampled, Stream
+from bpfpack.runner.events.loop import Loop, Result, Sampled
+from bpfpack.runner.events.stream import Stream
 from bpfpack.runner.events.sink import Sink
 from bpfpack.runner.events.stop import StopSignals
 from tests.kit.records import FixedClock, batch, field, layout, output
