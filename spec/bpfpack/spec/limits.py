@@ -110,6 +110,8 @@ class Limits:
     # its symbols 700,000: 24 bytes and a name for each symbol, of all files together.
     kallsyms: int = 64 * MIB
     stack_symbols: int = 4_000_000
+    # A name of C++ or Rust as it is written, in characters; templates make 2,000 of them.
+    demangled: int = 4096
     # Processes whose mappings are remembered, and how often for one that starts new programs.
     stack_processes: int = 1024
     stack_mappings: int = 4
