@@ -14,7 +14,8 @@ pytestmark = pytest.mark.kernel
 
 def bench(*rows: str) -> list[dict[str, Any]]:
     """The figures of a short run; what they are worth is for an idle machine to say."""
-    command = [sys.executable, REPO / "scripts/bench/events", "--quick", "-o", "json", *rows]
+    script = str(REPO / "scripts/bench/events")
+    command = [sys.executable, script, "--quick", "-o", "json", *rows]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
@@ -93,8 +93,11 @@ class Consumer:
     @property
     def cpu(self) -> float:
         """Seconds that all its threads ran, by the scheduler (proc(5), schedstat)."""
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+        spent = 0
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that just ended
+                spent += int((task / "schedstat").read_text().split()[0])
+        return spent / 1e9
 
     def memory(self, kind: str) -> float:
         """``VmRSS``, ``RssAnon`` and the like, in MB (proc(5), status)."""
