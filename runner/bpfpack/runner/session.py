@@ -1,5 +1,6 @@
 """One package in the kernel, from open to clean."""
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from bpfpack.runner import capabilities
@@ -38,11 +39,13 @@ class Session:
         plan: Plan,
         kernel: Kernel | None = None,
         journal: "Journal | None" = None,
+        unread: Collection[str] = (),
     ) -> "Session":
         """Load the verified bytes as planned and open the outputs; nothing runs yet.
 
-        A plan that `outlives` takes a ``journal``, which `reaper.guarded` gives.  Raises
-        MissingCapability, ProgramRejected, Unsupported, KernelError, SpecError.
+        The buffers of the outputs ``unread`` are left to the caller.  A plan that `outlives`
+        takes a ``journal``, which `reaper.guarded` gives.  Raises MissingCapability,
+        ProgramRejected, Unsupported, KernelError, SpecError.
         """
         capabilities.require(plan.capabilities, f"run {plan.package}")
         with explained():
@@ -53,15 +56,15 @@ class Session:
                 opened.close()
                 raise
             try:
-                session._open_sources()
+                session._open_sources(unread)
             except BaseException:
                 session.close()
                 raise
         return session
 
-    def _open_sources(self) -> None:
+    def _open_sources(self, unread: Collection[str]) -> None:
         for output in self.plan.outputs:
-            if output.kind == "events":
+            if output.kind == "events" and output.name not in unread:
                 self.sources[output.name] = open_source(
                     self.map(output.map), pages=self.plan.perf_pages.get(output.map)
                 )

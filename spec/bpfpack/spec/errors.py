@@ -14,6 +14,7 @@ BpfpackError                  .hint
 │  └─ Denied
 ├─ TrustError                 .reasons  policy said no
 ├─ BuildError                 .log      the compiler said no
+├─ EngineError                          the event engine cannot be had, or failed
 └─ KernelError (OSError)      .errno
    ├─ Unsupported             .feature, .minimum
    ├─ MissingCapability       .capabilities
@@ -128,6 +129,10 @@ class BuildError(BpfpackError):
     def __init__(self, message: str, *, log: str = "") -> None:
         super().__init__(message)
         self.log = log
+
+
+class EngineError(BpfpackError):
+    """The event engine cannot be had on this host, or failed."""
 
 
 class KernelError(BpfpackError, OSError):

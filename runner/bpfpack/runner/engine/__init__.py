@@ -1,0 +1,1 @@
+"""The event engine: a batch of records to output bytes, in compiled code."""
