@@ -43,6 +43,12 @@ class Counts:
             self._plain = [_numbers(column, self.elements) for column in self._packed]
         return self._plain
 
+    def only(self, columns: range) -> "Counts":
+        """Some of the columns."""
+        if self._packed is None:
+            return Counts(self.elements, None, [self._plain[i] for i in columns])
+        return Counts(self.elements, [self._packed[i] for i in columns])
+
     def totals(self) -> Sequence[int]:
         """The sum of all columns, for each element."""
         if self._packed is not None:

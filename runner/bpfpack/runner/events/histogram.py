@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
-from bpfpack.runner.events.entries import Elements, Entries, Entry, Side, is_count, may_miss
+from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot, may_miss
 from bpfpack.runner.events.formatter import OutputFormat, csv_cell, csv_quoted
 from bpfpack.runner.events.jsonlines import JsonRow
 from bpfpack.runner.events.tables import MapOutput
@@ -38,6 +38,14 @@ _NARROWEST: Final = 10
 class _Histogram(NamedTuple):
     entry: Entry
     counts: list[int]
+
+
+class _Sample(NamedTuple):
+    """The histograms that are shown; ``keys`` are those that have any, ``elements`` all."""
+
+    shown: list[_Histogram]
+    keys: int
+    elements: int
 
 
 class HistogramSampler:
@@ -60,13 +68,13 @@ class HistogramSampler:
         if shape == "raw":
             raise UsageError(f"{output.name} is a histogram, which has no raw form")
         self._shape, self._said, self._output, self._elements = shape, said, output, elements
-        self._entries = Entries(output.key, output.value, clock or SystemClock())
-        self._place = _slots_of(self._entries.value, said.slots or "value")
+        self._entries = Entries(output.key, output.value, elements, clock or SystemClock())
+        self._place, self._slots = _slots_of(self._entries, said.slots or "value")
         self._others = [
             (i, c) for i, c in enumerate(self._entries.value.columns) if i != self._place
         ]
         self._beside = JsonRow([column for _, column in self._others])
-        self._before: dict[bytes, list[int]] | None = None if said.interval_ms is None else {}
+        self._before: Snapshot | None = None
         self._terminal, self._now = terminal, now
         self._single = elements.max_entries == 1
         self._samples = 0
@@ -74,7 +82,7 @@ class HistogramSampler:
     def sample(self) -> bytes:
         """Read the map and return it as text; empty as long as nothing was counted."""
         found = self._read()
-        if not found:
+        if not found.shown:
             return b""
         self._samples += 1
         match self._shape:
@@ -86,22 +94,20 @@ class HistogramSampler:
                 lines = self._table(found)
         return "".join(f"{line}\n" for line in lines).encode()
 
-    def _read(self) -> list[_Histogram]:
-        entries = self._entries.read(self._elements)
-        found = [_Histogram(e, self._added(e)) for e in entries]
-        if self._before is not None:
-            self._before = {e.id: e.value[self._place] for e in entries}
-        found = [one for one in found if any(one.counts)]
-        return sorted(found, key=lambda one: (-sum(one.counts), one.entry.id))
-
-    def _added(self, entry: Entry) -> list[int]:
-        counts: list[int] = entry.value[self._place]
-        before = (self._before or {}).get(entry.id)
-        if before is None:
-            return counts
-        added = [now - then for now, then in zip(counts, before, strict=True)]
-        # The key was deleted and came back: all that it has is new.
-        return counts if min(added) < 0 else added
+    def _read(self) -> _Sample:
+        snapshot = self._entries.read()
+        added = snapshot.since(self._before, self._slots)
+        totals = added.totals()
+        most = _KEYS if self._shape == "table" and self._terminal else None
+        shown = [
+            _Histogram(snapshot.entry(i), [column[i] for column in added.columns])
+            for i in snapshot.largest(totals, most)
+            if totals[i]
+        ]
+        if self._said.interval_ms is not None:
+            self._before = snapshot
+            snapshot.release()
+        return _Sample(shown, len(snapshot) - totals.count(0), len(snapshot))
 
     def range(self, slot: int) -> tuple[int, int]:
         """The smallest and largest number that a slot counts."""
@@ -109,9 +115,9 @@ class HistogramSampler:
             return slot * self._said.step, (slot + 1) * self._said.step - 1
         return (1 << slot if slot else 0), (2 << slot) - 1
 
-    def _json(self, found: Sequence[_Histogram]) -> str:
+    def _json(self, found: _Sample) -> str:
         unit = f'"unit":{json_string(self._said.unit)},' if self._said.unit else ""
-        shown = ",".join(self._json_one(one) for one in found)
+        shown = ",".join(map(self._json_one, found.shown))
         more = ',"incomplete":true' if self._incomplete(found) else ""
         return (
             f'{{{self._output.tag()}"time":"{utc(self._now())}",{unit}'
@@ -129,28 +135,27 @@ class HistogramSampler:
         value = f'"value":{beside},' if self._others else ""
         return f'{{"key":{key},{value}"count":{sum(one.counts)},"slots":[{slots}]}}'
 
-    def _csv(self, found: Sequence[_Histogram]) -> Iterator[str]:
+    def _csv(self, found: _Sample) -> Iterator[str]:
         now = utc(self._now()) or ""
         columns = [*self._entries.key.columns, *(c for _, c in self._others)]
         if self._samples == 1:
             names = ["time", *(c.field.name for c in columns), "from", "to", "count"]
             yield ",".join(csv_quoted(printable(name)) for name in names)
-        for one in found:
+        for one in found.shown:
             raws = [*one.entry.key, *(one.entry.value[i] for i, _ in self._others)]
             row = [csv_cell(column, raw) for column, raw in zip(columns, raws, strict=True)]
             for slot, count in enumerate(one.counts):
                 if count:
                     yield ",".join([now, *row, *map(str, (*self.range(slot), count))])
 
-    def _table(self, found: Sequence[_Histogram]) -> list[str]:
+    def _table(self, found: _Sample) -> list[str]:
         name = "" if self._output.alone else f" {printable(self._output.name)}"
         lines = [f"{local(self._now())}{name}"]
-        most = _KEYS if self._terminal else len(found)
-        for one in found[:most]:
+        for one in found.shown:
             lines.extend(self._title(one.entry))
             lines.extend(self._bars(one.counts))
-        if len(found) > most:
-            lines.append(f"({len(found) - most} more keys)")
+        if found.keys > len(found.shown):
+            lines.append(f"({found.keys - len(found.shown)} more keys)")
         if self._incomplete(found):
             lines.append("(the map is full or evicts keys: some may be missing)")
         if self._terminal:
@@ -184,13 +189,14 @@ class HistogramSampler:
             lines.append(f"{start:>{low}} -> {end:>{high}}  {count:>{digits}} |{bar:<{length}}|")
         return lines
 
-    def _incomplete(self, found: Sequence[_Histogram]) -> bool:
-        return may_miss(self._elements, len(found)) and not self._single
+    def _incomplete(self, found: _Sample) -> bool:
+        return may_miss(self._elements, found.elements) and not self._single
 
 
-def _slots_of(side: Side, name: str) -> int:
-    for i, column in enumerate(side.columns):
-        field = column.field
-        if field.name == name and is_count(field) and len(field.dimensions) == 1:
-            return i
+def _slots_of(entries: Entries, name: str) -> tuple[int, range]:
+    """The column of the slots, and their numbers among the counts."""
+    for i, column in enumerate(entries.value.columns):
+        numbers = entries.counted(i)
+        if column.field.name == name and numbers and len(column.field.dimensions) == 1:
+            return i, numbers
     raise SpecError("not an array of counts", path=("slots", name))

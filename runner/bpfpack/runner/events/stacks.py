@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, Protocol, TypeAlias
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
-from bpfpack.runner.events.entries import Elements, Entries, Entry, is_count, may_miss
+from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot, may_miss
 from bpfpack.runner.events.formatter import OutputFormat, cells, csv_cell, csv_quoted
 from bpfpack.runner.events.jsonlines import JsonRow
 from bpfpack.runner.events.tables import MapOutput
@@ -105,7 +105,7 @@ class StackSampler:
             raise UsageError(f"{output.name} shows stacks, which have no raw form")
         self._shape, self._said, self._output = shape, said, output
         self._elements, self._kernel, self._users = elements, kernel, users
-        self._entries = Entries(output.key, output.value, clock or SystemClock())
+        self._entries = Entries(output.key, output.value, elements, clock or SystemClock())
         self._stacks = _Stacks(traces, BYTE_ORDERS[output.key.byte_order])
         numbers = (said.kernel, said.user)
         self._kernel_of, self._user_of = (_number(output, name) for name in numbers)
@@ -115,7 +115,7 @@ class StackSampler:
         ]
         self._key = JsonRow([column for _, column in self._labels])
         self._count = _count_of(self._entries)
-        self._before: dict[bytes, int] | None = None if said.interval_ms is None else {}
+        self._before: Snapshot | None = None
         self._named: dict[tuple[int, int], tuple[Frame, ...]] = {}
         self._looked: dict[int, float] = {}
         self._seen: set[bytes] = set()
@@ -124,25 +124,25 @@ class StackSampler:
 
     def watch(self) -> None:
         """Look up the functions of processes whose stacks are new, while they are there."""
-        self._name(key for key, _ in self._elements.items())
+        self._name(self._entries.keys())
 
     def sample(self) -> bytes:
         """Read the map and return it as text; empty as long as nothing was counted."""
-        entries = self._entries.read(self._elements)
-        self._name(entry.id for entry in entries)
-        found = sorted(self._read(entries), key=lambda one: -one.times)
+        snapshot = self._entries.read()
+        self._name(snapshot.ids)
+        found = sorted(self._read(snapshot), key=lambda one: -one.times)
         if not found:
             return b""
         self._samples += 1
         match self._shape:
             case "json":
-                lines = [self._json(found, len(entries))]
+                lines = [self._json(found, len(snapshot))]
             case "csv":
                 lines = list(self._csv(found))
             case "folded":
                 lines = self._folded(found)
             case _:
-                lines = self._table(found, len(entries))
+                lines = self._table(found, len(snapshot))
         return "".join(f"{line}\n" for line in lines).encode()
 
     def _name(self, keys: Iterable[bytes]) -> None:
@@ -172,17 +172,14 @@ class StackSampler:
             self._looked[pid] = now
             users.look(pid)
 
-    def _read(self, entries: Sequence[Entry]) -> Iterator[_Stack]:
-        before = self._before or {}
-        if self._before is not None:
-            self._before = {e.id: e.value[self._count] for e in entries}
-        for entry in entries:
-            count = entry.value[self._count]
-            # A key that was deleted and came back: all that it has is new.
-            added = count - before.get(entry.id, 0)
-            count = count if added < 0 else added
+    def _read(self, snapshot: Snapshot) -> Iterator[_Stack]:
+        (counts,) = snapshot.since(self._before, self._count).columns
+        if self._said.interval_ms is not None:
+            self._before = snapshot
+        for i, count in enumerate(counts):
             if count:
-                labels = [entry.key[i] for i, _ in self._labels]
+                entry = snapshot.entry(i)
+                labels = [entry.key[place] for place, _ in self._labels]
                 yield _Stack(labels, count, self._of_kernel(entry), self._of_user(entry))
 
     def _of_kernel(self, entry: Entry) -> _Frames:
@@ -312,10 +309,12 @@ def _number(output: MapOutput, name: str | None) -> Callable[[bytes], int] | Non
     return lambda key: int(member.unpack_from(key, offset)[0])
 
 
-def _count_of(entries: Entries) -> int:
+def _count_of(entries: Entries) -> range:
+    """The first count of the value, among all its numbers."""
     for i, column in enumerate(entries.value.columns):
-        if is_count(column.field) and not column.field.dimensions:
-            return i
+        numbers = entries.counted(i)
+        if numbers and not column.field.dimensions:
+            return numbers
     raise SpecError("the value holds no count", path=("map",))
 
 

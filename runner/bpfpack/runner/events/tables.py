@@ -9,11 +9,11 @@ value; numbers from the largest, text from A.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
-from bpfpack.runner.events.entries import Elements, Entries, Entry, is_count, may_miss
+from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot, is_count, may_miss
 from bpfpack.runner.events.formatter import OutputFormat, cells, csv_cell, csv_quoted
 from bpfpack.runner.events.table import Columns
 from bpfpack.runner.events.terminal import Screen
@@ -61,7 +61,7 @@ class TableSampler:
         if shape == "raw":
             raise UsageError(f"{output.name} is a table, which has no raw form")
         self._shape, self._output, self._elements = shape, output, elements
-        self._entries = Entries(output.key, output.value, clock or SystemClock())
+        self._entries = Entries(output.key, output.value, elements, clock or SystemClock())
         self._columns = (*self._entries.key.columns, *self._entries.value.columns)
         self._sort = self._sorting(sort)
         self._terminal, self._now = terminal, now
@@ -70,60 +70,66 @@ class TableSampler:
 
     def sample(self) -> bytes:
         """Read the map and return it as text."""
-        entries = self._entries.read(self._elements)
-        # The key decides between equals, so that rows do not dance.
-        entries.sort(key=lambda entry: (self._sort(entry), entry.id))
+        snapshot = self._entries.read()
         self._samples += 1
         match self._shape:
             case "json":
-                lines = [self._json(entries)]
+                lines = [self._json(snapshot)]
             case "csv":
-                lines = self._csv(entries)
+                lines = self._csv(snapshot)
             case _:
-                lines = self._table(entries)
+                lines = self._table(snapshot)
         return "".join(f"{line}\n" for line in lines).encode()
 
-    def _sorting(self, name: str | None) -> Callable[[Entry], Any]:
+    def _sorting(self, name: str | None) -> int:
+        """The column that rows are sorted by."""
         keys, names = len(self._entries.key.columns), [c.field.name for c in self._columns]
         counts = [i for i, c in enumerate(self._columns) if i >= keys and is_count(c.field)]
         if name is None:
-            place = counts[0] if counts else 0
-        elif name in names[keys:]:
-            place = names.index(name, keys)
-        elif name in names:
-            place = names.index(name)
-        else:
-            raise SpecError("no such member", path=("sort", name))
-        column = self._columns[place]
+            return counts[0] if counts else 0
+        if name in names[keys:]:
+            return names.index(name, keys)
+        if name in names:
+            return names.index(name)
+        raise SpecError("no such member", path=("sort", name))
 
-        def order(entry: Entry) -> tuple[int, Any]:
-            raw = _raws(entry)[place]
-            value = raw if column.value is None else column.value(raw)
-            if isinstance(value, int | float):
-                return (0, -value)
-            return (1, column.text(raw))
+    def _sorted(self, snapshot: Snapshot, most: int | None = None) -> list[Entry]:
+        """The first rows: numbers from the largest, text from A."""
+        numbers = self._entries.counted(self._sort - len(self._entries.key.columns))
+        if numbers is not None and len(numbers) == 1:
+            order = snapshot.largest(snapshot.counts.columns[numbers.start], most)
+            return [snapshot.entry(i) for i in order]
+        entries = [snapshot.entry(i) for i in range(len(snapshot))]
+        # The key decides between equals, so that rows do not dance.
+        entries.sort(key=lambda entry: (self._order(entry), entry.id))
+        return entries[:most]
 
-        return order
+    def _order(self, entry: Entry) -> tuple[int, Any]:
+        raw, column = _raws(entry)[self._sort], self._columns[self._sort]
+        value = raw if column.value is None or raw is None else column.value(raw)
+        if isinstance(value, int | float):
+            return (0, -value)
+        return (1, "" if raw is None else column.text(raw))
 
-    def _incomplete(self, entries: Sequence[Entry]) -> bool:
-        return may_miss(self._elements, len(entries))
+    def _incomplete(self, snapshot: Snapshot) -> bool:
+        return may_miss(self._elements, len(snapshot))
 
-    def _json(self, entries: Sequence[Entry]) -> str:
+    def _json(self, snapshot: Snapshot) -> str:
         key, value = self._entries.key, self._entries.value
         rows = ",".join(
             f'{{"key":{key.json(entry.key)},"value":{value.json(entry.value)}}}'
-            for entry in entries
+            for entry in self._sorted(snapshot)
         )
-        more = ',"incomplete":true' if self._incomplete(entries) else ""
+        more = ',"incomplete":true' if self._incomplete(snapshot) else ""
         return f'{{{self._output.tag()}"time":"{utc(self._now())}","rows":[{rows}]{more}}}'
 
-    def _csv(self, entries: Sequence[Entry]) -> list[str]:
+    def _csv(self, snapshot: Snapshot) -> list[str]:
         now = utc(self._now()) or ""
         lines = []
         if self._samples == 1:
             names = ["time", *self._names()]
             lines.append(",".join(csv_quoted(printable(name)) for name in names))
-        for entry in entries:
+        for entry in self._sorted(snapshot):
             row = [
                 csv_cell(column, raw)
                 for column, raw in zip(self._columns, _raws(entry), strict=True)
@@ -139,17 +145,18 @@ class TableSampler:
             return [*(f"key.{name}" for name in keys), *(f"value.{name}" for name in values)]
         return [*keys, *values]
 
-    def _table(self, entries: Sequence[Entry]) -> list[str]:
+    def _table(self, snapshot: Snapshot) -> list[str]:
         name = "" if self._output.alone else f" {printable(self._output.name)}"
-        most = max(1, self._terminal.lines - _AROUND) if self._terminal else len(entries)
-        rows = [cells(self._columns, _raws(entry)) for entry in entries[:most]]
+        most = max(1, self._terminal.lines - _AROUND) if self._terminal else None
+        entries = self._sorted(snapshot, most)
+        rows = [cells(self._columns, _raws(entry)) for entry in entries]
         for row in rows:
             self._block.widen(row)
         lines = [f"{local(self._now())}{name}", self._block.header()]
         lines.extend(map(self._block.line, rows))
-        if len(entries) > most:
-            lines.append(f"({len(entries) - most} more)")
-        if self._incomplete(entries):
+        if len(snapshot) > len(entries):
+            lines.append(f"({len(snapshot) - len(entries)} more)")
+        if self._incomplete(snapshot):
             lines.append("(the map is full or evicts keys: some may be missing)")
         return lines if self._samples == 1 else ["", *lines]
 

@@ -3,7 +3,6 @@
 import json
 import struct
 import time
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -13,26 +12,13 @@ from bpfpack.runner.events.tables import MapOutput, TableSampler
 from bpfpack.runner.events.terminal import Terminal
 from bpfpack.spec.config import Output
 from bpfpack.spec.errors import SpecError, UsageError
+from bpfpack.spec.record import RecordLayout
+from tests.kit.mapelements import DictElements
 from tests.kit.records import FixedClock, field, layout
 
 HASH, ARRAY, LRU = 1, 2, 9
 NOW = "1970-01-01T00:00:05.000000000Z"
 LOCAL = time.strftime("%H:%M:%S", time.localtime(5)) + ".000"
-
-
-class Elements:
-    """A map as a dictionary; ``cpus`` is how many values each key has."""
-
-    def __init__(self, *, type: int = HASH, max_entries: int = 100, cpus: int = 1) -> None:
-        self.type, self.max_entries, self.cpus = type, max_entries, cpus
-        self.data: dict[bytes, bytes] = {}
-
-    def items(self) -> Iterable[tuple[bytes, bytes]]:
-        return list(self.data.items())
-
-    def slots(self, value: bytes) -> list[bytes]:
-        size = len(value) // self.cpus
-        return [value[i * size : (i + 1) * size] for i in range(self.cpus)]
 
 
 KEY = layout(field("key", "uint", 0, 4, format="pid"))
@@ -45,18 +31,22 @@ VALUE = layout(
 STATS = MapOutput(name="stats", key=KEY, value=VALUE)
 
 
+def _elements(of: RecordLayout = VALUE, **more: Any) -> DictElements:
+    return DictElements(key_size=4, value_size=of.size, **more)
+
+
 def _value(name: bytes, count: int, size: int) -> bytes:
     return struct.pack("<4sIQ", name, count, size)
 
 
-def _table(shape: Any, elements: Elements, of: MapOutput = STATS, **more: Any) -> TableSampler:
+def _table(shape: Any, elements: DictElements, of: MapOutput = STATS, **more: Any) -> TableSampler:
     more.setdefault("clock", FixedClock())
     return TableSampler(shape, of, elements, now=lambda: 5 * 10**9, **more)
 
 
 @pytest.fixture
-def stats() -> Elements:
-    made = Elements()
+def stats() -> DictElements:
+    made = _elements()
     made.data = {
         b"\1\0\0\0": _value(b"a", 5, 2048),
         b"\2\0\0\0": _value(b"b\x1b", 50, 100),
@@ -65,7 +55,7 @@ def stats() -> Elements:
     return made
 
 
-def test_a_table_is_sorted_by_the_first_count(stats: Elements) -> None:
+def test_a_table_is_sorted_by_the_first_count(stats: DictElements) -> None:
     sampler = _table("table", stats)
     block = [
         LOCAL,
@@ -80,7 +70,7 @@ def test_a_table_is_sorted_by_the_first_count(stats: Elements) -> None:
     assert len({len(line) for line in first.splitlines()[1:]}) == 1
 
 
-def test_a_table_is_sorted_by_the_member_that_was_asked_for(stats: Elements) -> None:
+def test_a_table_is_sorted_by_the_member_that_was_asked_for(stats: DictElements) -> None:
     def order(sort: str) -> list[int]:
         rows = json.loads(_table("json", stats, sort=sort).sample())["rows"]
         return [row["key"] for row in rows]
@@ -92,12 +82,12 @@ def test_a_table_is_sorted_by_the_member_that_was_asked_for(stats: Elements) -> 
         _table("json", stats, sort="absent")
 
 
-def test_a_table_is_cut_to_the_terminal(stats: Elements) -> None:
+def test_a_table_is_cut_to_the_terminal(stats: DictElements) -> None:
     lines = _table("table", stats, terminal=Terminal(columns=12, lines=6)).sample().decode()
     assert lines.splitlines()[2:] == ["      2 b\\x…", "(2 more)"]
 
 
-def test_a_sample_is_one_line_of_json(stats: Elements) -> None:
+def test_a_sample_is_one_line_of_json(stats: DictElements) -> None:
     text = _table("json", stats).sample().decode()
     assert text.count("\n") == 1
     assert json.loads(text) == {
@@ -109,14 +99,14 @@ def test_a_sample_is_one_line_of_json(stats: Elements) -> None:
         ],
     }
     several = MapOutput(name="stats", key=KEY, value=VALUE, alone=False)
-    assert json.loads(_table("json", Elements(), several).sample()) == {
+    assert json.loads(_table("json", _elements(), several).sample()) == {
         "output": "stats",
         "time": NOW,
         "rows": [],
     }
 
 
-def test_csv_has_one_header(stats: Elements) -> None:
+def test_csv_has_one_header(stats: DictElements) -> None:
     sampler = _table("csv", stats)
     rows = [f"{NOW},2,b\\x1b,50,100", f"{NOW},1,a,5,2048", f"{NOW},3,c,5,1"]
     assert sampler.sample().decode().splitlines() == ["time,key,name,count,bytes", *rows]
@@ -125,7 +115,7 @@ def test_csv_has_one_header(stats: Elements) -> None:
 
 def test_names_of_both_sides_are_told_apart_in_csv() -> None:
     both = layout(field("pid", "uint", 0, 4))
-    sampler = _table("csv", Elements(), MapOutput(name="x", key=both, value=both))
+    sampler = _table("csv", _elements(), MapOutput(name="x", key=both, value=both))
     assert sampler.sample() == b"time,key.pid,value.pid\n"
 
 
@@ -137,13 +127,15 @@ def test_values_of_cpus_are_added_up_where_they_are_counts() -> None:
         field("addr", "uint", 12, 4, format="ipv4"),
         field("list", "uint", 16, 2, dimensions=(2,)),
     )
-    elements = Elements(cpus=3)
-    elements.data[b"\7\0\0\0"] = b"".join(
-        struct.pack("<Ii4s4s2H", *cpu)
-        for cpu in (
-            (2**32 - 1, -5, b"\0" * 4, b"\0" * 4, 1, 2),
-            (2, 3, b"run", b"\x0a\0\0\1", 65535, 3),
-            (0, 0, b"\0" * 4, b"\0" * 4, 0, 0),
+    elements = _elements(value, cpus=3)
+    elements.data[b"\7\0\0\0"] = elements.per_cpu(
+        *(
+            struct.pack("<Ii4s4s2H", *cpu)
+            for cpu in (
+                (2**32 - 1, -5, b"\0" * 4, b"\0" * 4, 1, 2),
+                (2, 3, b"run", b"\x0a\0\0\1", 65535, 3),
+                (0, 0, b"\0" * 4, b"\0" * 4, 0, 0),
+            )
         )
     )
     text = _table("json", elements, MapOutput(name="x", key=KEY, value=value)).sample()
@@ -157,14 +149,14 @@ def test_values_of_cpus_are_added_up_where_they_are_counts() -> None:
     ("kind", "most", "told"), [(HASH, 3, True), (HASH, 4, False), (ARRAY, 3, False), (LRU, 9, True)]
 )
 def test_a_map_that_may_lack_keys_says_so(
-    stats: Elements, kind: int, most: int, told: bool
+    stats: DictElements, kind: int, most: int, told: bool
 ) -> None:
     stats.type, stats.max_entries = kind, most
     assert json.loads(_table("json", stats).sample()).get("incomplete", False) is told
     assert (b"some may be missing" in _table("table", stats).sample()) is told
 
 
-def test_samplers_have_no_raw_form(stats: Elements) -> None:
+def test_samplers_have_no_raw_form(stats: DictElements) -> None:
     with pytest.raises(UsageError, match="no raw form"):
         _table("raw", stats)
     with pytest.raises(UsageError, match="no raw form"):
@@ -176,7 +168,7 @@ HIST = layout(
 )
 
 
-def _histogram(shape: Any, elements: Elements, **more: Any) -> HistogramSampler:
+def _histogram(shape: Any, elements: DictElements, **more: Any) -> HistogramSampler:
     scale: dict[str, Any] = {"scale": "log2", "slots": "slots", "unit": "usecs"}
     said = Output(
         name="latency", map="hists", kind="histogram", **{**scale, **more.pop("said", {})}
@@ -191,7 +183,7 @@ def _slots(comm: bytes, *counts: int) -> bytes:
 
 
 def test_bars_from_the_first_to_the_last_range_that_is_not_empty() -> None:
-    elements = Elements(max_entries=1)
+    elements = _elements(HIST, max_entries=1)
     elements.data[b"\0\0\0\0"] = _slots(b"", 0, 1, 0, 40, 20)
     assert _histogram("table", elements, value=HIST).sample().decode().splitlines() == [
         LOCAL,
@@ -204,7 +196,7 @@ def test_bars_from_the_first_to_the_last_range_that_is_not_empty() -> None:
 
 
 def test_each_key_has_its_histogram_the_fullest_first() -> None:
-    elements = Elements()
+    elements = _elements(HIST)
     elements.data = {
         b"\1\0\0\0": _slots(b"sh", 1),
         b"\2\0\0\0": _slots(b"e\x1b", 9, 9),
@@ -240,7 +232,7 @@ def test_each_key_has_its_histogram_the_fullest_first() -> None:
 
 
 def test_a_linear_scale_and_a_value_that_is_the_slots() -> None:
-    elements = Elements()
+    elements = _elements(HIST)
     elements.data[b"\1\0\0\0"] = struct.pack("<3Q", 0, 2, 1)
     value = layout(field("value", "uint", 0, 8, dimensions=(3,)))
     said = {"scale": "linear", "step": 10, "slots": None, "unit": None}
@@ -255,14 +247,14 @@ def test_a_linear_scale_and_a_value_that_is_the_slots() -> None:
 
 
 def test_slots_of_cpus_are_added_up() -> None:
-    elements = Elements(cpus=2)
-    elements.data[b"\1\0\0\0"] = _slots(b"sh", 2**32 - 1) + _slots(b"sh", 2)
+    elements = _elements(HIST, cpus=2)
+    elements.data[b"\1\0\0\0"] = elements.per_cpu(_slots(b"sh", 2**32 - 1), _slots(b"sh", 2))
     (found,) = json.loads(_histogram("json", elements).sample())["histograms"]
     assert found["count"] == 2**32 + 1
 
 
 def test_differences_are_of_snapshots_and_survive_a_key_that_comes_back() -> None:
-    elements = Elements()
+    elements = _elements(HIST)
     every = {"scale": "log2", "slots": "slots", "interval_ms": 1000}
     sampler = _histogram("json", elements, said=every)
 
@@ -281,15 +273,43 @@ def test_differences_are_of_snapshots_and_survive_a_key_that_comes_back() -> Non
     assert counts() == [(1, 3)]
 
 
+def test_a_key_that_appears_between_others_moves_none_of_their_counts() -> None:
+    elements = _elements(HIST)
+    every = {"scale": "log2", "slots": "slots", "interval_ms": 1000}
+    sampler = _histogram("json", elements, said=every)
+    elements.data = {bytes([i, 0, 0, 0]): _slots(b"", i, i) for i in range(1, 9)}
+    sampler.sample()
+    grown = [(bytes([i, 0, 0, 0]), _slots(b"", i, i + 1)) for i in (3, 200, 8, 7, 1)]
+    elements.data = dict(grown)
+    found = json.loads(sampler.sample())["histograms"]
+    assert [(h["key"], h["count"]) for h in found] == [(200, 401), (1, 1), (3, 1), (7, 1), (8, 1)]
+
+
+def test_a_full_map_is_told_though_most_keys_have_nothing() -> None:
+    elements = _elements(HIST, max_entries=2)
+    elements.data = {b"\1\0\0\0": _slots(b"", 1), b"\2\0\0\0": _slots(b"")}
+    assert json.loads(_histogram("json", elements).sample())["incomplete"]
+
+
+def test_a_terminal_gets_the_fullest_keys() -> None:
+    elements = _elements(HIST)
+    elements.data = {bytes([i, 0, 0, 0]): _slots(b"", i % 50) for i in range(1, 91)}
+    text = _histogram("table", elements, terminal=Terminal(columns=80, lines=24)).sample().decode()
+    keys = [line for line in text.splitlines() if line.startswith("key=")]
+    assert keys[:3] == ["key=49", "key=48", "key=47"]
+    assert len(keys) == 32
+    assert text.splitlines()[-1] == "(57 more keys)"
+
+
 def test_an_empty_histogram_shows_nothing() -> None:
-    elements = Elements()
+    elements = _elements(HIST)
     elements.data[b"\1\0\0\0"] = _slots(b"")
     for shape in ("table", "json", "csv"):
         assert _histogram(shape, elements).sample() == b""
 
 
 def test_bars_fit_the_terminal() -> None:
-    elements = Elements()
+    elements = _elements(HIST)
     elements.data[b"\1\0\0\0"] = _slots(b"", 0, 0, 0, 0, 0, 0, 0, 2**32 - 1)
     text = _histogram("table", elements, terminal=Terminal(columns=50, lines=24)).sample().decode()
     assert max(map(len, text.splitlines())) <= 50
@@ -299,4 +319,4 @@ def test_bars_fit_the_terminal() -> None:
 @pytest.mark.parametrize("name", ["comm", "absent"])
 def test_slots_that_are_no_array_of_counts_are_refused(name: str) -> None:
     with pytest.raises(SpecError, match="not an array of counts"):
-        _histogram("table", Elements(), said={"slots": name})
+        _histogram("table", _elements(HIST), said={"slots": name})

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from bpfpack.runner.events.terminal import Terminal
 from bpfpack.runner.symbols.frame import Frame
 from bpfpack.spec.config import Output
 from bpfpack.spec.errors import SpecError, UsageError
+from tests.kit.mapelements import DictElements
 from tests.kit.records import FixedClock, field, layout
 
 KEY = layout(
@@ -37,13 +38,11 @@ NO_STACK, NO_ROOM = -14, -17
 KERNEL = 0xFFFF0000
 
 
-class Elements:
+class Elements(DictElements):
     """A map of counts, and beside it the stacks by their numbers."""
 
-    type, max_entries = 1, 100
-
     def __init__(self) -> None:
-        self.data: dict[bytes, bytes] = {}
+        super().__init__(key_size=20, value_size=8)
         self.traces: dict[int, Sequence[int]] = {
             1: (KERNEL + 1, KERNEL + 2),
             2: (0x101, 0x202, 0x303),
@@ -51,12 +50,6 @@ class Elements:
 
     def add(self, pid: int, comm: bytes, kernel: int, user: int, count: int) -> None:
         self.data[struct.pack("<I8sii", pid, comm, kernel, user)] = struct.pack("<Q", count)
-
-    def items(self) -> Iterable[tuple[bytes, bytes]]:
-        return list(self.data.items())
-
-    def slots(self, value: bytes) -> list[bytes]:
-        return [value]
 
     def lookup(self, key: bytes) -> bytes | None:
         found = self.traces.get(int.from_bytes(key, "little"))
