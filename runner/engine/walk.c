@@ -1,0 +1,145 @@
+/* From record to record: the ring buffer of the kernel, or what stands staged as in one.
+ *
+ * Headers are read live, each with acquire, and only what lies before the first busy one is
+ * touched: the kernel's release of the header (kernel/bpf/ringbuf.c, bpf_ringbuf_commit)
+ * makes the bytes behind it whole.  A copy of the span taken first would hold torn records.
+ */
+#include "engine.h"
+
+#define BUSY 0x80000000u
+#define DISCARDED 0x40000000u
+#define HEADER 8u
+/* The producer must not wait for room that is long free. */
+#define PUBLISH (256u * 1024)
+
+#ifndef __wasm__
+u8 *bp_arena;
+#endif
+
+/* Where records come from; positions of a ring count on for ever, those staged are addresses. */
+struct source {
+    const u8 *data;
+    u64 mask;
+    u64 position;
+    u64 end;
+    u64 *consumer; /* NULL: staged */
+    const u64 *producer;
+    u64 published;
+};
+
+static struct source source_of(const struct bp_run *run)
+{
+    struct source source = {bp_at(0), ~0ull, run->staged, run->staged_end, 0, 0, run->staged};
+    if (run->ring) {
+        const struct bp_ring *ring = bp_at(run->ring);
+        source.data = bp_at(ring->data);
+        source.mask = ring->mask;
+        source.consumer = bp_at(ring->consumer);
+        source.producer = bp_at(ring->producer);
+        source.position = source.end = source.published = *source.consumer;
+    }
+    return source;
+}
+
+static void publish(struct source *source)
+{
+    if (source->consumer && source->published != source->position)
+        __atomic_store_n(source->consumer, source->position, __ATOMIC_RELEASE);
+    source->published = source->position;
+}
+
+static u32 is_empty(struct source *source)
+{
+    if (source->position < source->end)
+        return 0;
+    if (source->producer)
+        source->end = __atomic_load_n(source->producer, __ATOMIC_ACQUIRE);
+    return source->position >= source->end;
+}
+
+static u32 select(const struct bp_program *program, const u8 *record, u32 length)
+{
+    if (program->select == BP_ONE)
+        return 0;
+    const struct bp_case *cases = bp_at(program->cases);
+    struct bp_number value = {length, 0, 0};
+    if (program->select == BP_VALUE) {
+        const struct bp_field *field = bp_at(program->discriminator);
+        if (length < field->end)
+            return program->type_count;
+        value = bp_number(field, record + field->offset);
+    }
+    for (u32 i = 0; i < program->case_count; i++) {
+        const struct bp_wide *is = &cases[i].value;
+        if (program->select == BP_SIZES ? is->low <= length
+                                        : is->low == value.low && is->high == value.high)
+            return cases[i].type;
+    }
+    return program->type_count;
+}
+
+static u8 *show(struct bp_program *program, u8 *out, const struct bp_type *type,
+                const u8 *record, u32 length)
+{
+    switch (program->form) {
+    case BP_LINES:
+        return bp_line(program, out, type, record, length);
+    case BP_TABLE:
+        return bp_row(program, out, type, record, length);
+    default:
+        return bp_bytes(out, record, length);
+    }
+}
+
+/* Takes one whole record; BP_EMPTY means that it is taken. */
+static enum bp_status take(struct bp_run *run, struct bp_program *program, const u8 *record,
+                           u32 length)
+{
+    const struct bp_type *types = bp_at(program->types);
+    const struct bp_type *type = types + select(program, record, length);
+    u64 needed = type->fixed + (u64)type->factor * length;
+    if (needed > run->output_size - run->written) {
+        run->needed = needed > 0xffffffffu ? 0xffffffffu : (u32)needed;
+        return run->written ? BP_FULL : BP_ROOM;
+    }
+    u8 *out = bp_at(run->output);
+    u8 *end = show(program, out + run->written, type, record, length);
+    run->written = (u32)(end - out);
+    run->shown++;
+    return BP_EMPTY;
+}
+
+static enum bp_status walk(struct bp_run *run, struct bp_program *program, struct source *source)
+{
+    while (run->taken < run->most) {
+        if (is_empty(source))
+            return BP_EMPTY;
+        const u8 *at = source->data + (source->position & source->mask);
+        u32 header = __atomic_load_n((const u32 *)(const void *)at, __ATOMIC_ACQUIRE);
+        if (header & BUSY)
+            return BP_BUSY;
+        u32 length = header & ~(BUSY | DISCARDED);
+        if (!(header & DISCARDED)) {
+            enum bp_status status = take(run, program, at + HEADER, length);
+            if (status != BP_EMPTY)
+                return status;
+            run->taken++;
+        }
+        source->position += (length + HEADER + 7) & ~7ull;
+        if (source->position - source->published >= PUBLISH)
+            publish(source);
+    }
+    return BP_MOST;
+}
+
+void bp_run(address at)
+{
+    struct bp_run *run = bp_at(at);
+    struct source source = source_of(run);
+    run->taken = run->shown = 0;
+    run->written = run->needed = 0;
+    run->status = walk(run, bp_at(run->program), &source);
+    publish(&source);
+    if (!source.consumer)
+        run->staged = (address)source.position;
+}
