@@ -41,10 +41,10 @@ def main(repo: str, driver: str, directory: str) -> None:
         for _ in range(_ROUNDS):
             subprocess.run([driver, pid, "count", "400000"], check=True, capture_output=True)
             began = time.process_time()
-            found = sampler._read()
+            found = sampler.refresh()
             times.append((time.process_time() - began) * 1000)
-            if len(found) != _KEYS:
-                sys.exit(f"{len(found)} keys read, not {_KEYS}")
+            if found.keys != _KEYS:
+                sys.exit(f"{found.keys} keys read, not {_KEYS}")
     print(statistics.median(times[1:]))
 
 

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
+from bpfpack.runner.events.counts import Counts
 from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot, may_miss
 from bpfpack.runner.events.formatter import OutputFormat, csv_cell, csv_quoted
 from bpfpack.runner.events.jsonlines import JsonRow
@@ -38,6 +39,19 @@ _NARROWEST: Final = 10
 class _Histogram(NamedTuple):
     entry: Entry
     counts: list[int]
+
+
+class Refreshed(NamedTuple):
+    """A map as it is: all elements, what was ``added`` to their slots, and how much in all."""
+
+    snapshot: Snapshot
+    added: Counts
+    totals: Sequence[int]
+
+    @property
+    def keys(self) -> int:
+        """How many keys have something."""
+        return len(self.totals) - self.totals.count(0)
 
 
 class _Sample(NamedTuple):
@@ -81,7 +95,7 @@ class HistogramSampler:
 
     def sample(self) -> bytes:
         """Read the map and return it as text; empty as long as nothing was counted."""
-        found = self._read()
+        found = self._shown(self.refresh())
         if not found.shown:
             return b""
         self._samples += 1
@@ -94,20 +108,24 @@ class HistogramSampler:
                 lines = self._table(found)
         return "".join(f"{line}\n" for line in lines).encode()
 
-    def _read(self) -> _Sample:
+    def refresh(self) -> Refreshed:
+        """Read the map, and find what was added since the last refresh."""
         snapshot = self._entries.read()
         added = snapshot.since(self._before, self._slots)
-        totals = added.totals()
+        if self._said.interval_ms is not None:
+            self._before = snapshot
+        return Refreshed(snapshot, added, added.totals())
+
+    def _shown(self, refreshed: Refreshed) -> _Sample:
+        snapshot, added, totals = refreshed
         most = _KEYS if self._shape == "table" and self._terminal else None
         shown = [
             _Histogram(snapshot.entry(i), [column[i] for column in added.columns])
             for i in snapshot.largest(totals, most)
             if totals[i]
         ]
-        if self._said.interval_ms is not None:
-            self._before = snapshot
-            snapshot.release()
-        return _Sample(shown, len(snapshot) - totals.count(0), len(snapshot))
+        snapshot.release()
+        return _Sample(shown, refreshed.keys, len(snapshot))
 
     def range(self, slot: int) -> tuple[int, int]:
         """The smallest and largest number that a slot counts."""
