@@ -8,7 +8,7 @@ A backslash is left as it is: the result is for eyes, not for parsing.
 """
 
 import re
-import unicodedata
+from collections.abc import Iterator
 from json.encoder import encode_basestring
 from typing import Final
 
@@ -57,6 +57,18 @@ def json_string(text: str) -> str:
     return _UNSAFE.sub(_json_escape, quoted)
 
 
+def unsafe_ranges() -> Iterator[tuple[int, int]]:
+    """The code points that are escaped, both ends of a range in it.
+
+    >>> next(unsafe_ranges())
+    (0, 31)
+    """
+    inside = _UNSAFE.pattern[1:-1]
+    for match in re.finditer("(.)-(.)|(.)", inside, re.DOTALL):
+        first, last, single = match.groups()
+        yield ord(first or single), ord(last or single)
+
+
 def width(text: str) -> int:
     """The columns that printable ``text`` takes on a terminal.
 
@@ -65,7 +77,9 @@ def width(text: str) -> int:
     """
     if text.isascii():
         return len(text)
-    return sum(_columns(c) for c in text)
+    from bpfpack.spec.widths import columns  # few need it
+
+    return sum(map(columns, text))
 
 
 def fit(text: str, columns: int) -> str:
@@ -78,9 +92,11 @@ def fit(text: str, columns: int) -> str:
         return text
     if text.isascii():
         return text[: max(columns - 1, 0)] + "…"[:columns]
+    from bpfpack.spec.widths import columns as columns_of
+
     used = 0
     for i, c in enumerate(text):
-        used += _columns(c)
+        used += columns_of(c)
         if used > columns - 1:
             return text[:i] + "…"[:columns]
     return text
@@ -100,9 +116,3 @@ def _json_escape(match: re.Match[str]) -> str:
     # RFC 8259, section 7: beyond the basic plane as a surrogate pair.
     code -= 0x10000
     return f"\\u{0xD800 + (code >> 10):04x}\\u{0xDC00 + (code & 0x3FF):04x}"
-
-
-def _columns(c: str) -> int:
-    if unicodedata.combining(c):
-        return 0
-    return 2 if unicodedata.east_asian_width(c) in "WF" else 1
