@@ -8,6 +8,12 @@ from pathlib import Path
 
 from bpfpack.spec import widths
 
+#: EastAsianWidth.txt: what is not assigned yet is wide in these.
+_IDEOGRAPHS = (
+    *((0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF)),
+    *((0x20000, 0x2FFFD), (0x30000, 0x3FFFD)),
+)
+
 
 def is_combining(c: str) -> bool:
     """Say whether a character takes no column."""
@@ -16,6 +22,8 @@ def is_combining(c: str) -> bool:
 
 def is_doubled(c: str) -> bool:
     """Say whether a character takes two."""
+    if unicodedata.category(c) == "Cn":  # unassigned: Python to 3.11 calls these full width
+        return any(first <= ord(c) <= last for first, last in _IDEOGRAPHS)
     return unicodedata.east_asian_width(c) in "WF" and not is_combining(c)
 
 

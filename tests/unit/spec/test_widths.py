@@ -1,5 +1,6 @@
 """The table of widths is that of Unicode."""
 
+import itertools
 import unicodedata
 
 import pytest
@@ -27,5 +28,5 @@ def test_characters_have_the_width_that_a_terminal_gives_them() -> None:
 
 def test_ranges_do_not_touch() -> None:
     for table in (widths.COMBINING, widths.DOUBLED):
-        for (_, last), (first, _) in zip(table, table[1:], strict=False):
+        for (_, last), (first, _) in itertools.pairwise(table):
             assert last + 1 < first
