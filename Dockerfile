@@ -14,7 +14,8 @@ ENV PATH=/opt/bpfpack/bin:$PATH
 
 FROM python AS venv
 RUN apt-get update \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3-venv
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        clang lld python3-venv
 WORKDIR /source
 COPY packaging packaging
 RUN packaging/venv dependencies /opt/bpfpack

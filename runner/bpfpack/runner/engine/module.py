@@ -10,7 +10,8 @@ from bpfpack.runner._native import wasmtime
 from bpfpack.runner._native.wasmtime import WasmEngine, WasmModule
 from bpfpack.spec.errors import BpfpackError, EngineError
 
-_FILE: Final = Path(__file__).with_name("engine.wasm")
+#: What the build compiled.
+FILE: Final = Path(__file__).with_name("engine.wasm")
 #: Bytes of compiled code that are read at most.
 CODE_LIMIT: Final = 16 << 20
 
@@ -48,7 +49,7 @@ def load(engine: WasmEngine, cache: CodeCache | None) -> WasmModule:
 
 def _wasm() -> bytes:
     try:
-        return _FILE.read_bytes()
+        return FILE.read_bytes()
     except OSError as e:
         raise EngineError(f"the event engine was not compiled: {e.strerror}").with_hint(
             "scripts/build-engine compiles it; it takes clang and lld"
