@@ -107,14 +107,27 @@ class Limits:
     symbol_table: int = 512 * MIB
     near_names: int = 256 * KIB
     # Stacks.  Kernels with debugging say 15 MiB; libLLVM has 90,000 functions, a browser with
-    # its symbols 700,000: 24 bytes and a name for each symbol, of all files together.
+    # its symbols 700,000: 20 bytes and a name for each, of all files together.
     kallsyms: int = 64 * MIB
     stack_symbols: int = 4_000_000
+    stack_tables: int = 256 * MIB
+    # The symbols that distributions leave in a program, packed and unpacked (.gnu_debugdata).
+    debug_data: int = 16 * MIB
+    debug_data_unpacked: int = 64 * MIB
     # A name of C++ or Rust as it is written, in characters; templates make 2,000 of them.
     demangled: int = 4096
-    # Processes whose mappings are remembered, and how often for one that starts new programs.
-    stack_processes: int = 1024
-    stack_mappings: int = 4
+    # Processes whose mappings are remembered, for how many programs that one of them ran, and
+    # mappings: of one program as many as the kernel allows it (vm.max_map_count), and of all.
+    stack_processes: int = 10_000
+    stack_programs: int = 4
+    process_mappings: int = 65_530
+    stack_mappings: int = 100_000
+    # Notes of one section, and a build ID of them: the kernel's BUILD_ID_SIZE_MAX.
+    elf_notes: int = 64 * KIB
+    build_id: int = 20
+    # Names of code that a process made as it runs: those of a large Java program are 10 MiB.
+    jit_map: int = 32 * MIB
+    jit_functions: int = 500_000
     # What an iterator prints in one walk: a million open files, a line for each.
     iterator_text: int = 64 * MIB
     # ld.so.cache, 100 KiB on a large desktop; /proc/PID/maps of a process with 65530 mappings.

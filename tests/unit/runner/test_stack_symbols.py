@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpfpack.runner.symbols.frame import Frame
-from bpfpack.runner.symbols.functions import FunctionTable, read_functions
+from bpfpack.runner.symbols.functions import FileFunctions
 from bpfpack.runner.symbols.kernel import KernelSymbols
 from bpfpack.runner.symbols.mappings import Mappings
+from bpfpack.runner.symbols.tables import read_functions
 from bpfpack.runner.symbols.user import UserSymbols
 from tests.kit.kernelobjects import eventually
 from tests.kit.objects import run, tool
@@ -76,7 +77,7 @@ def compiled(folder: Path, *flags: str) -> Path:
     return folder / "program"
 
 
-def table(path: Path) -> FunctionTable | None:
+def table(path: Path) -> FileFunctions | None:
     fd = os.open(path, os.O_RDONLY)
     try:
         return read_functions(fd)

@@ -53,11 +53,16 @@ def open_event(kind: int, config: int, sample: int, *, frequency: bool, cpu: int
 
     ``sample`` is a period, or a frequency in Hz.  Raises KernelError, Unsupported.
     """
+    flags = _DISABLED | _FREQUENCY * frequency
+    attr = _Attr(type=kind, size=ctypes.sizeof(_Attr), config=config, sample=sample, flags=flags)
+    return open_attr(attr, cpu)
+
+
+def open_attr(attr: ctypes.Structure, cpu: int) -> int:
+    """Open an event of all processes on one CPU; raises KernelError, Unsupported."""
     number = _NUMBERS.get(os.uname().machine)
     if number is None:
         raise Unsupported("perf_event", f"not known how to open one on {os.uname().machine}")
-    flags = _DISABLED | _FREQUENCY * frequency
-    attr = _Attr(type=kind, size=ctypes.sizeof(_Attr), config=config, sample=sample, flags=flags)
     fd = _syscall()(
         *(ctypes.c_long(number), ctypes.byref(attr), ctypes.c_long(-1), ctypes.c_long(cpu)),
         *(ctypes.c_long(-1), ctypes.c_long(_FLAG_FD_CLOEXEC)),

@@ -19,9 +19,12 @@ _SHT_SYMTAB: Final = 2
 _SHT_DYNSYM: Final = 11
 _SHT_VERSYM: Final = 0x6FFFFFFF
 _SHT_NOTE: Final = 7
+_SHT_NOBITS: Final = 8
 # What tracepoints are noted by (sourceware.org/systemtap, "UserSpaceProbeImplementation").
 _STAPSDT: Final = b"stapsdt\0"
 _NT_STAPSDT: Final = 3
+# include/uapi/linux/elf.h, NT_GNU_BUILD_ID.
+_BUILD_ID: Final = (b"GNU\0", 3)
 _SHN_UNDEF: Final = 0
 _STT_FUNC: Final = 2
 _STT_GNU_IFUNC: Final = 10
@@ -30,6 +33,9 @@ _STB_GLOBAL: Final = 1
 _STB_WEAK: Final = 2
 # A version that is there for old programs only ("name@VERSION", not "name@@VERSION").
 _VERSYM_HIDDEN: Final = 0x8000
+#: Sections of notes, and segments of code, that are looked at; linkers make fewer than 4.
+_NOTED: Final = 16
+_SEGMENTS: Final = 64
 _CHUNK: Final = 1024 * 1024
 _NEAR: Final = 3
 _SHOWN: Final = 8
@@ -56,7 +62,21 @@ class _Segment(NamedTuple):
     size: int
 
 
+class Code(NamedTuple):
+    """The parts of a file that are code."""
+
+    segments: tuple[_Segment, ...]
+
+    def address_at(self, offset: int) -> int | None:
+        """Return the address of the code at an offset in the file, None where there is none."""
+        for segment in self.segments:
+            if segment.offset <= offset < segment.offset + segment.size:
+                return offset - segment.offset + segment.address
+        return None
+
+
 class _Section(NamedTuple):
+    name: int
     type: int
     offset: int
     size: int
@@ -82,12 +102,13 @@ class ElfFile:
         order = {1: "<", 2: ">"}.get(ident[5])
         if ident[:4] != b"\x7fELF" or shape is None or order is None:
             raise SpecError("not an ELF file")
-        self._wide, self._order = ident[4] == 2, order
+        self._wide, self.order = ident[4] == 2, order
         self._shape = _Shape(*(order + layout for layout in shape))
         head = self._unpack(self._shape.header, 16)
         self.machine: Final[int] = head[1]
         self._segments = tuple(self._read_segments(head[4], head[9]))
         self._sections = tuple(self._read_sections(head[5], head[11]))
+        self._names_at: Final[int] = head[12]
 
     def _read(self, offset: int, size: int) -> bytes:
         if size > LIMITS.symbol_table:
@@ -122,7 +143,7 @@ class ElfFile:
         if not offset:
             return
         for row in self._table(self._shape.section, offset, count):
-            yield _Section(type=row[1], offset=row[4], size=row[5], link=row[6])
+            yield _Section(name=row[0], type=row[1], offset=row[4], size=row[5], link=row[6])
 
     def function(self, name: str, inside: int = 0) -> int:
         """Return the offset in the file of the byte ``inside`` a function; raises SpecError.
@@ -148,24 +169,46 @@ class ElfFile:
         told = ", ".join(f"{offset:#x}" for offset in sorted(offsets))
         raise SpecError(f"has several functions {name!r}, at {told}")
 
-    def address_at(self, offset: int) -> int | None:
-        """Return the address of the code at an offset in the file, None where there is none."""
-        for segment in self._segments:
-            if segment.offset <= offset < segment.offset + segment.size:
-                return offset - segment.offset + segment.address
-        return None
+    @property
+    def code(self) -> "Code":
+        """Where its code is."""
+        return Code(self._segments[:_SEGMENTS])
 
-    def symbol_tables(self) -> Iterator[tuple[bytes, bytes, str]]:
-        """Yield entries, names and the entries' layout of each table, the larger kind first.
+    def symbol_table(self, *, exported: bool) -> tuple[bytes, bytes, str] | None:
+        """Return entries, names and the entries' layout of a table, None without.
 
-        Raises SpecError.
+        All symbols, or those that are ``exported`` to other files: an ELF file has at most one
+        table of each kind (gABI, "Sections").  Raises SpecError.
         """
         size = struct.calcsize(self._shape.symbol)
-        for kind in (_SHT_SYMTAB, _SHT_DYNSYM):
-            for section in self._sections:
-                if section.type == kind:
-                    data = self._read(section.offset, section.size - section.size % size)
-                    yield data, self._names(section), self._shape.symbol
+        for section in self._sections:
+            if section.type == (_SHT_DYNSYM if exported else _SHT_SYMTAB):
+                data = self._read(section.offset, section.size - section.size % size)
+                return data, self._names(section), self._shape.symbol
+        return None
+
+    def section(self, name: bytes, most: int) -> bytes | None:
+        """Return the content of the first section of a name; raises SpecError, LimitExceeded."""
+        if not 0 < self._names_at < len(self._sections):
+            return None
+        table = self._sections[self._names_at]
+        names = self._read(table.offset, table.size)
+        for section in self._sections:
+            if section.type != _SHT_NOBITS and names.startswith(name + b"\0", section.name):
+                if section.size > most:
+                    raise LimitExceeded(f"a section of more than {most} bytes")
+                return self._read(section.offset, section.size)
+        return None
+
+    def build_id(self) -> bytes:
+        """Return what its linker called this file; empty without.  Raises SpecError."""
+        noted = [s for s in self._sections if s.type == _SHT_NOTE and s.size <= LIMITS.elf_notes]
+        for section in noted[:_NOTED]:
+            notes = self._notes(self._read(section.offset, section.size))
+            for name, kind, data in notes:
+                if (name, kind) == _BUILD_ID:
+                    return data[: LIMITS.build_id]
+        return b""
 
     def require_marker(self, provider: str, name: str) -> None:
         """Raise SpecError unless the file has a statically defined tracepoint of that name."""
@@ -185,16 +228,22 @@ class ElfFile:
 
     def _markers(self, notes: bytes) -> Iterator[str]:
         """Yield PROVIDER:NAME of the notes that SystemTap's sys/sdt.h makes."""
-        head = struct.Struct(f"{self._order}III")
         addresses = 24 if self._wide else 12
+        for name, kind, data in self._notes(notes):
+            if (name, kind) == (_STAPSDT, _NT_STAPSDT):
+                texts = data[addresses:].split(b"\0")
+                if len(texts) > 2:
+                    yield b":".join(texts[:2]).decode(errors="replace")
+
+    def _notes(self, notes: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+        """Yield name, type and content of each note."""
+        head = struct.Struct(f"{self.order}III")
         at = 0
         while at + head.size <= len(notes):
             name_size, size, kind = head.unpack_from(notes, at)
-            start = at + head.size + (name_size + 3 & ~3)
-            if notes[at + head.size :][:name_size] == _STAPSDT and kind == _NT_STAPSDT:
-                texts = notes[start + addresses : start + size].split(b"\0")
-                if len(texts) > 2:
-                    yield b":".join(texts[:2]).decode(errors="replace")
+            name = at + head.size
+            start = name + (name_size + 3 & ~3)
+            yield notes[name : name + name_size], kind, notes[start : start + size]
             at = start + (size + 3 & ~3)
 
     def _missing(self, name: str, named: list[_Symbol]) -> SpecError:
@@ -230,7 +279,7 @@ class ElfFile:
             hidden = self._hidden(number) if kind == _SHT_DYNSYM else frozenset()
             layout = struct.Struct(self._shape.symbol)
             data = self._read(section.offset, section.size - section.size % layout.size)
-            for index, start in _where(data, names, layout.size, self._order):
+            for index, start in _where(data, names, layout.size, self.order):
                 if index not in hidden:
                     yield self._symbol(layout.unpack_from(data, start))
 
@@ -251,7 +300,7 @@ class ElfFile:
         for section in self._sections:
             if section.type == _SHT_VERSYM and section.link == table:
                 data = self._read(section.offset, section.size - section.size % 2)
-                versions = struct.unpack(f"{self._order}{len(data) // 2}H", data)
+                versions = struct.unpack(f"{self.order}{len(data) // 2}H", data)
                 return frozenset(i for i, v in enumerate(versions) if v & _VERSYM_HIDDEN)
         return frozenset()
 

@@ -1,12 +1,13 @@
 """The functions of a program or library by address."""
 
+import hashlib
 import struct
 from array import array
 from bisect import bisect_right
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
-from bpfpack.runner.attach.symbols import ElfFile
-from bpfpack.spec.errors import LimitExceeded, SpecError
+from bpfpack.runner.attach.symbols import Code, ElfFile
+from bpfpack.spec.errors import LimitExceeded
 from bpfpack.spec.limits import LIMITS
 
 _FUNCTIONS: Final = (2, 10)  # STT_FUNC, STT_GNU_IFUNC
@@ -17,63 +18,83 @@ _WIDE: Final = 24  # bytes of a symbol of 64 bits
 _Row: TypeAlias = tuple[int, int, int, int]
 
 
+class Symbols(NamedTuple):
+    """A table of symbols as a file holds it, and their names."""
+
+    rows: bytes
+    names: bytes
+    layout: str
+
+    @classmethod
+    def of(cls, elf: ElfFile, *, exported: bool) -> "Symbols | None":
+        """All symbols of a file, or those that it exports; raises SpecError, LimitExceeded."""
+        found = elf.symbol_table(exported=exported)
+        if found is None:
+            return None
+        if len(found[0]) // struct.calcsize(found[2]) > LIMITS.stack_symbols:
+            raise LimitExceeded(f"more than {LIMITS.stack_symbols} symbols")
+        return cls(*found)
+
+    @property
+    def digest(self) -> bytes:
+        """Tells it from any other."""
+        made = hashlib.blake2b(self.layout.encode(), digest_size=20)
+        for part in (self.rows, self.names):
+            made.update(len(part).to_bytes(8, "little"))
+            made.update(part)
+        return made.digest()
+
+
 class FunctionTable:
-    """What a file calls its functions; ``count`` of them.
+    """What a table of symbols calls functions, by their addresses; ``count`` of them."""
 
-    Offsets are those in the file, where they are the same wherever it is loaded.
-    """
-
-    def __init__(self, elf: ElfFile) -> None:
-        """Read the symbols; raises SpecError, LimitExceeded."""
-        self._elf = elf
-        rows, self._names = _rows(elf)
+    def __init__(self, symbols: Symbols) -> None:
+        rows = _functions(symbols)
+        rows.sort()
+        rows = _best(rows, symbols.names)
+        self._names = symbols.names if rows else b""
         self._starts = array("Q", (row[0] for row in rows))
         self._sizes = array("Q", (row[2] for row in rows))
         self._at = array("I", (row[3] for row in rows))
         self.count: Final = len(rows)
 
-    def find(self, offset: int, *, called: bool = False) -> tuple[str, int] | None:
-        """Return the function at an offset in the file, and how far inside it that is.
+    @property
+    def size(self) -> int:
+        """The bytes that it takes."""
+        return len(self._names) + 20 * self.count
 
-        ``called``: the offset is where a call returns to, perhaps behind its function's end.
+    def find(self, address: int, *, called: bool = False) -> tuple[str, int] | None:
+        """Return the function at an address, and how far inside it that is.
+
+        ``called``: the address is where a call returns to, perhaps behind its function's end.
         """
-        address = self._elf.address_at(offset - called)
-        if address is None:
-            return None
-        place = bisect_right(self._starts, address) - 1
+        place = bisect_right(self._starts, address - called) - 1
         if place < 0:
             return None
         start, size = self._starts[place], self._sizes[place]
         # Functions written by hand in assembly have no size.
-        if size and address >= start + size:
+        if size and address - called >= start + size:
             return None
-        return _name(self._names, self._at[place]), address + called - start
+        return _name(self._names, self._at[place]), address - start
 
 
-def read_functions(fd: int) -> FunctionTable | None:
-    """Return the functions of an open file, None when it says none that can be read."""
-    try:
-        table = FunctionTable(ElfFile(fd))
-    except SpecError:
-        return None
-    return table if table.count else None
+class FileFunctions(NamedTuple):
+    """The functions of a file by offsets in it, which are the same wherever it is loaded."""
+
+    table: FunctionTable
+    code: Code
+    build_id: bytes
+
+    def find(self, offset: int, *, called: bool = False) -> tuple[str, int] | None:
+        """Return the function at an offset, as `FunctionTable.find`."""
+        address = self.code.address_at(offset - called)
+        return None if address is None else self.table.find(address + called, called=called)
 
 
-def _rows(elf: ElfFile) -> tuple[list[_Row], bytes]:
-    """The functions by address, one for each, and the names that they point into."""
-    for symbols, names, layout in elf.symbol_tables():
-        if rows := _functions(symbols, layout, len(names)):
-            rows.sort()
-            return _best(rows, names), names
-    return [], b""
-
-
-def _functions(symbols: bytes, layout: str, names: int) -> list[_Row]:
+def _functions(symbols: Symbols) -> list[_Row]:
     """The functions that are defined here and have a name."""
-    if len(symbols) // _WIDE > LIMITS.stack_symbols:
-        raise LimitExceeded(f"more than {LIMITS.stack_symbols} symbols")
-    rows = struct.iter_unpack(layout, symbols)
-    if struct.calcsize(layout) == _WIDE:
+    rows, names = struct.iter_unpack(symbols.layout, symbols.rows), len(symbols.names)
+    if struct.calcsize(symbols.layout) == _WIDE:
         return [
             (value, info & _GLOBAL, size, name)
             for name, info, _, section, value, size in rows
@@ -105,4 +126,6 @@ def _rank(row: _Row, names: bytes) -> tuple[bool, int, int]:
 
 def _name(names: bytes, start: int) -> str:
     end = names.find(b"\0", start, start + LIMITS.elf_name)
-    return names[start : end if end >= 0 else start + LIMITS.elf_name].decode(errors="replace")
+    name = names[start : end if end >= 0 else start + LIMITS.elf_name].decode(errors="replace")
+    # Debug files of libraries say which version: "read@@GLIBC_2.2.5".
+    return name.partition("@")[0] or name

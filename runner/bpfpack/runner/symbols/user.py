@@ -1,35 +1,53 @@
 """Names of the functions that processes run."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING
 
-from bpfpack.runner.attach.attachments import Located
-from bpfpack.runner.attach.files import identity, opened
+from bpfpack.runner.symbols.demangle import Demangler
 from bpfpack.runner.symbols.frame import Frame
-from bpfpack.runner.symbols.functions import FunctionTable, read_functions
+from bpfpack.runner.symbols.jit import JitMaps
 from bpfpack.runner.symbols.mappings import Mapping, Mappings
-from bpfpack.spec.errors import KernelError, UsageError
-from bpfpack.spec.limits import LIMITS
+from bpfpack.runner.symbols.tables import Tables
 
-#: What a file costs beside its symbols, in symbols.
-_PER_FILE: Final = 100
+if TYPE_CHECKING:
+    from bpfpack.runner.symbols.feed import TaskFeed
+
+_VDSO = "[vdso]"
+_JIT = "[jit]"
 
 
 class UserSymbols:
     """Names for the addresses of processes.
 
-    The functions of a file are read once, whichever processes have it mapped; those used
-    longest ago are forgotten when all together are too many.
+    With ``follow`` the kernel tells from now on what processes map, where it can, so that also
+    those that have ended have names.  ``feed`` is to be drained when it is readable.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, follow: bool = False) -> None:
+        self.feed: TaskFeed | None = None
         self._mappings = Mappings()
-        self._tables: OrderedDict[object, FunctionTable | None] = OrderedDict()
-        self._by_mapping: dict[tuple[bytes, str | None], object] = {}
+        if follow:
+            self._follow()
+        self._tables, self._jit, self._demangler = Tables(), JitMaps(), Demangler()
+
+    def _follow(self) -> None:
+        from bpfpack.runner.attach.events import online
+        from bpfpack.runner.symbols.feed import open_feed
+
+        mappings = Mappings(fed=True)
+        self.feed = open_feed(mappings, online())
+        if self.feed is not None:
+            self._mappings = mappings
+
+    @property
+    def lost(self) -> int:
+        """What the kernel had no room to tell."""
+        return 0 if self.feed is None else self.feed.lost
 
     def look(self, pid: int) -> None:
         """Remember what a process has mapped, for when it has ended."""
+        if self.feed is not None:
+            self.feed.drain()
         self._mappings.look(pid)
 
     def frames(self, pid: int, addresses: Sequence[int]) -> tuple[Frame, ...]:
@@ -41,49 +59,27 @@ class UserSymbols:
             self.look(pid)
         return tuple(self._frame(pid, address, i > 0) for i, address in enumerate(addresses))
 
+    def close(self) -> None:
+        """Let go of the kernel's rings and of the process that demangles."""
+        if self.feed is not None:
+            self.feed.close()
+        self._demangler.close()
+
     def _frame(self, pid: int, address: int, called: bool) -> Frame:
         mapping = self._mappings.find(pid, address)
-        if mapping is None:
-            return Frame(address)
-        table = self._table(mapping)
-        offset = address - mapping.start + mapping.offset
-        found = None if table is None else table.find(offset, called=called)
-        if found is None:
-            return Frame(address, file=mapping.name)
-        return Frame(address, *found, mapping.name)
+        if mapping is not None and (found := self._in_file(pid, mapping, address, called)):
+            return Frame(address, self._demangler.name(found[0]), found[1], mapping.name)
+        if made := self._jit.find(pid, address - called):
+            return Frame(address, made[0], made[1] + called, _JIT)
+        return Frame(address, file=None if mapping is None else mapping.name)
 
-    def _table(self, mapping: Mapping) -> FunctionTable | None:
-        """The functions of a mapped file.
-
-        Device and inode tell files apart for as long as one of them is there; the file that
-        is opened by its path is asked for its own, so that none is taken for another.
-        """
-        if mapping.file is None:
+    def _in_file(
+        self, pid: int, mapping: Mapping, address: int, called: bool
+    ) -> tuple[str, int] | None:
+        if mapping.name == _VDSO:
+            functions = self._tables.vdso(mapping.end - mapping.start)
+        else:
+            functions = self._tables.of(mapping.file, pid, self._mappings.roots(pid))
+        if functions is None:
             return None
-        key = (mapping.identity, mapping.name)
-        known = self._by_mapping.get(key)
-        if known is None or known not in self._tables:
-            known = self._read(mapping.file, key)
-            self._by_mapping[key] = known
-        self._tables.move_to_end(known)
-        return self._tables[known]
-
-    def _read(self, file: Located, otherwise: object) -> object:
-        """Have the functions of a file among the tables, and return under which key."""
-        try:
-            with opened(file) as fd:
-                key = identity(fd)
-                if key not in self._tables:
-                    self._keep(key, read_functions(fd))
-                return key
-        except (UsageError, KernelError):
-            self._keep(otherwise, None)
-            return otherwise
-
-    def _keep(self, key: object, table: FunctionTable | None) -> None:
-        self._tables[key] = table
-        while len(self._tables) > 1 and self._size() > LIMITS.stack_symbols:
-            self._tables.popitem(last=False)
-
-    def _size(self) -> int:
-        return sum(_PER_FILE if t is None else _PER_FILE + t.count for t in self._tables.values())
+        return functions.find(address - mapping.start + mapping.offset, called=called)

@@ -1,0 +1,174 @@
+"""What processes start, become, map and end: perf events of all CPUs that count nothing.
+
+One dummy event for each CPU (perf_event_open(2), PERF_COUNT_SW_DUMMY), whose ring holds records
+of forks, names, mapped code and ends.  A ring is read as include/uapi/linux/perf_event.h says at
+``data_head``: the head, a read barrier, the records, a full barrier, the tail.
+"""
+
+import ctypes
+import mmap
+import os
+import select
+import threading
+from typing import Final, Self
+
+from bpfpack.runner._native.perf import open_attr
+from bpfpack.spec.errors import KernelError
+
+# include/uapi/linux/perf_event.h
+_TYPE_SOFTWARE: Final = 1
+_COUNT_SW_DUMMY: Final = 9
+_SAMPLE_TIME: Final = 1 << 2
+_MMAP: Final = 1 << 8
+_COMM: Final = 1 << 9
+_TASK: Final = 1 << 13
+_WATERMARK: Final = 1 << 14
+_SAMPLE_ID_ALL: Final = 1 << 18
+_MMAP2: Final = 1 << 23
+_COMM_EXEC: Final = 1 << 24
+_USE_CLOCKID: Final = 1 << 25
+_BUILD_ID: Final = 1 << 34
+_CLOCK_MONOTONIC: Final = 1
+# Of struct perf_event_mmap_page, in words of 8 bytes.
+_HEAD: Final = 1024 // 8
+_TAIL: Final = 1032 // 8
+_PAGE: Final = mmap.PAGESIZE
+
+_FLAGS: Final = (
+    _MMAP | _COMM | _TASK | _WATERMARK | _SAMPLE_ID_ALL | _MMAP2 | _COMM_EXEC | _USE_CLOCKID
+)
+
+
+class _Attr(ctypes.Structure):
+    """``struct perf_event_attr`` as of PERF_ATTR_SIZE_VER3, which has the clock."""
+
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("config", ctypes.c_uint64),
+        ("sample", ctypes.c_uint64),
+        ("sample_type", ctypes.c_uint64),
+        ("read_format", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+        ("wakeup_watermark", ctypes.c_uint32),
+        ("bp_type", ctypes.c_uint32),
+        ("config1", ctypes.c_uint64),
+        ("config2", ctypes.c_uint64),
+        ("branch_sample_type", ctypes.c_uint64),
+        ("sample_regs_user", ctypes.c_uint64),
+        ("sample_stack_user", ctypes.c_uint32),
+        ("clockid", ctypes.c_int32),
+    )
+
+
+class TaskRings:
+    """The rings of some CPUs, each of ``pages`` pages, a power of two; raises KernelError.
+
+    ``fd`` is readable when a ring is half full.
+    """
+
+    def __init__(self, cpus: tuple[int, ...], pages: int) -> None:
+        self._waiting = select.epoll()
+        self._rings: list[_Ring] = []
+        self._fence = threading.Lock()
+        try:
+            for cpu in cpus:
+                ring = _Ring(cpu, pages)
+                self._rings.append(ring)
+                self._waiting.register(ring.fd, select.EPOLLIN)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def fd(self) -> int:
+        """To wait for; it stays the same."""
+        return self._waiting.fileno()
+
+    def read(self) -> list[bytes]:
+        """Take what each ring holds: whole records, in the order of that CPU."""
+        # Clears what made `fd` readable.
+        self._waiting.poll(0)
+        heads = [ring.head for ring in self._rings]
+        self._barrier()
+        found = [ring.copy(head) for ring, head in zip(self._rings, heads, strict=True)]
+        self._barrier()
+        for ring, head in zip(self._rings, heads, strict=True):
+            ring.tail = head
+        return [data for data in found if data]
+
+    def _barrier(self) -> None:
+        # Python has none.  What was read before a lock is let go stays before it, what is read
+        # after it is taken again stays behind: together, no load or store passes.
+        for _ in range(2):
+            with self._fence:
+                pass
+
+    def close(self) -> None:
+        """Let go of the rings; a second call does nothing."""
+        while self._rings:
+            self._rings.pop().close()
+        self._waiting.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class _Ring:
+    def __init__(self, cpu: int, pages: int) -> None:
+        self.fd = _open(cpu, pages * _PAGE // 2)
+        try:
+            self._memory = mmap.mmap(self.fd, (1 + pages) * _PAGE)
+        except OSError as e:
+            os.close(self.fd)
+            raise KernelError(e.errno or 0, str(e.strerror), "mmap of a perf event") from e
+        self._view = memoryview(self._memory)
+        self._words = self._view[:_PAGE].cast("Q")
+        self._data = self._view[_PAGE:]
+
+    @property
+    def head(self) -> int:
+        return self._words[_HEAD]
+
+    @property
+    def tail(self) -> int:
+        return self._words[_TAIL]
+
+    @tail.setter
+    def tail(self, value: int) -> None:
+        self._words[_TAIL] = value
+
+    def copy(self, head: int) -> bytes:
+        """What lies between the tail and a head; it may begin anew at the start."""
+        size = len(self._data)
+        start, length = self.tail % size, head - self.tail
+        return bytes(self._data[start : start + length]) + bytes(
+            self._data[: max(0, start + length - size)]
+        )
+
+    def close(self) -> None:
+        for view in (self._words, self._data, self._view):
+            view.release()
+        self._memory.close()
+        os.close(self.fd)
+
+
+def _open(cpu: int, watermark: int) -> int:
+    """Open the event of a CPU; before Linux 5.12 files are told without their build IDs."""
+    attr = _Attr(
+        type=_TYPE_SOFTWARE,
+        size=ctypes.sizeof(_Attr),
+        config=_COUNT_SW_DUMMY,
+        sample_type=_SAMPLE_TIME,
+        flags=_FLAGS | _BUILD_ID,
+        wakeup_watermark=watermark,
+        clockid=_CLOCK_MONOTONIC,
+    )
+    try:
+        return open_attr(attr, cpu)
+    except KernelError:
+        attr.flags = _FLAGS
+        return open_attr(attr, cpu)
