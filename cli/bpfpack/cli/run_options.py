@@ -11,9 +11,10 @@ from typing import Final
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.value import valuetype
 
-OUTPUTS: Final = ("table", "json", "csv", "raw", "folded")
+OUTPUTS: Final = ("table", "json", "csv", "raw", "folded", "flamegraph.svg")
 #: How like an option another word must be to be taken for its misspelling.
 _NEAR: Final = 0.8
+ENGINES: Final = ("auto", "wasm", "reference")
 PULL_MODES: Final = ("missing", "always", "never")
 
 
@@ -42,7 +43,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         long="--output",
         short="-o",
         metavar="[NAME:]FORMAT",
-        help="table (default), json, csv, raw or (stacks) folded; NAME: that output; repeatable",
+        help="table (default), json, csv, raw or (stacks) folded, flamegraph.svg; NAME: that output; repeatable",
         choices=OUTPUTS,
         named=True,
         repeatable=True,
@@ -127,7 +128,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         long="--insecure-skip-verify",
         help="run it though nobody vouches for it; recorded",
     ),
-    Option(name="force", long="--force", help="let raw output go to a terminal"),
+    Option(
+        name="engine",
+        long="--engine",
+        metavar="ENGINE",
+        help="what formats events: wasm, reference (plain Python) or auto (default)",
+        choices=ENGINES,
+    ),
+    Option(name="force", long="--force", help="let raw output, or a picture, go to a terminal"),
     Option(name="sigint_ok", long="--sigint-ok", help="end with 0, not 130, on Ctrl-C"),
     Option(name="ca_file", long="--ca-file", metavar="FILE", help="trust this CA for registries"),
     Option(name="plain_http", long="--plain-http", help="speak HTTP to a registry beyond loopback"),

@@ -17,7 +17,7 @@ from bpfpack.runner.maps import PERF_EVENT_ARRAY, RINGBUF, Map
 from bpfpack.spec.errors import KernelError, MissingCapability, Unsupported
 
 _CAPACITY: Final = 256 * 1024
-_PERF_PAGES: Final = 64
+PERF_PAGES: Final = 64
 _POSITION: Final = struct.Struct("=Q")
 
 
@@ -84,8 +84,16 @@ class PerfBufferSource:
     and keeps no note of that.
     """
 
-    def __init__(self, array: Map, *, pages: int = _PERF_PAGES, capacity: int = _CAPACITY) -> None:
-        self._filling = Filling(capacity)
+    def __init__(
+        self,
+        array: Map,
+        *,
+        pages: int = PERF_PAGES,
+        capacity: int = _CAPACITY,
+        into: memoryview | None = None,
+    ) -> None:
+        """``into``: where records are put as in a ring buffer, in place of memory of our own."""
+        self._filling = Filling(capacity, into)
         self._native = _open_perf(array, pages, self._filling)
 
     @property
@@ -95,13 +103,18 @@ class PerfBufferSource:
 
     def drain(self, max_records: int) -> Batch | None:
         """Take at most ``max_records`` without waiting, None for nothing; raises KernelError."""
-        self._filling.begin(max_records)
-        if self._filling.wants_more:
-            self._native.drain()
+        self.fill(max_records)
         if not self._filling.records:
             return None
         memory = memoryview(self._filling.memory)
         return Batch(memory=memory, records=self._filling.records)
+
+    def fill(self, max_records: int) -> int:
+        """Take them without telling where they are; return how many bytes they fill."""
+        self._filling.begin(max_records)
+        if self._filling.wants_more:
+            self._native.drain()
+        return self._filling.used
 
     def lost(self) -> int | None:
         """What found no room, None where the kernel does not say; raises KernelError."""
@@ -150,5 +163,5 @@ def open_source(of: Map, *, pages: int | None = None) -> ClosableSource:
     if of.type == RINGBUF:
         return RingBufferSource(of)
     if of.type == PERF_EVENT_ARRAY:
-        return PerfBufferSource(of, pages=pages or _PERF_PAGES)
+        return PerfBufferSource(of, pages=pages or PERF_PAGES)
     raise Unsupported(of.name, f"map type {of.type} carries no events")

@@ -36,6 +36,8 @@ _PERF_RECORD_SAMPLE: Final = 9
 _PERF_FORMAT_LOST: Final = 1 << 4
 # What read(2) of an event gives with that format alone: its value, and the samples lost.
 _PERF_READ: Final = struct.Struct("=QQ")
+#: What stands before a record of a ring buffer (kernel/bpf/ringbuf.c, ``struct bpf_ringbuf_hdr``).
+_LENGTH: Final = struct.Struct("=II")
 
 
 class Filling:
@@ -43,10 +45,14 @@ class Filling:
 
     What does not fit any more waits in ``pending`` for the next batch; the kernel has
     already handed it over by then.  A perf buffer may leave one such record for each CPU.
+
+    The memory is our own, or another's ``into`` which records go as they stand in a ring buffer:
+    behind 8 bytes of which the first four are the length.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self.memory = bytearray(capacity)
+    def __init__(self, capacity: int, into: memoryview | None = None) -> None:
+        self.memory: bytearray | memoryview = bytearray(capacity) if into is None else into
+        self._header = 0 if into is None else _LENGTH.size
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
         self.records: list[tuple[int, int]] = []
         self.pending: list[bytes] = []
@@ -64,7 +70,8 @@ class Filling:
                 return
             if len(record) > len(self.memory):
                 self._grow(len(record))
-            self.memory[self.used : self.used + len(record)] = record
+            begin = self.used + self._header
+            self.memory[begin : begin + len(record)] = record
             self._added(len(record))
 
     @property
@@ -74,21 +81,24 @@ class Filling:
 
     def has_room(self, size: int) -> bool:
         """Whether one more record of ``size`` bytes fits."""
-        return len(self.records) < self.most and self.used + size <= len(self.memory)
+        end = self.used + self._header + size
+        return len(self.records) < self.most and end <= len(self.memory)
 
     def add(self, address: int, size: int) -> bool:
         """Copy a record; say whether another may come."""
         if not self.has_room(size):
             self.pending.append(ctypes.string_at(address, size))
             return False
-        ctypes.memmove(self._address + self.used, address, size)
+        ctypes.memmove(self._address + self.used + self._header, address, size)
         self._added(size)
         return len(self.records) < self.most
 
     def _added(self, size: int) -> None:
-        self.records.append((self.used, size))
+        if self._header:
+            _LENGTH.pack_into(self.memory, self.used, size, 0)
+        self.records.append((self.used + self._header, size))
         # The kernel aligns records to 8 bytes; so do we, for whoever maps structures.
-        self.used += (size + 7) & ~7
+        self.used += self._header + ((size + 7) & ~7)
 
     def _grow(self, size: int) -> None:
         # Old memory stays with the batches that were handed out of it.

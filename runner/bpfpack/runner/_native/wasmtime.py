@@ -144,9 +144,18 @@ def _message(of: str, pointer: int) -> str:
     text = _Bytes()
     fn(f"{of}_message")(pointer, ctypes.byref(text))
     fn(f"{of}_delete")(pointer)
-    said = _take(text).rstrip(b"\0").decode(errors="replace")
-    # The reason is in the last line, below a back trace of addresses.
-    return " ".join(said.split())
+    return told(_take(text).rstrip(b"\0").decode(errors="replace"))
+
+
+def told(text: str) -> str:
+    """One line of a message: its causes without their numbers, or else how it begins.
+
+    >>> told("it failed\\n\\nCaused by:\\n    0: no memory\\n    1: os error 12")
+    'no memory: os error 12'
+    """
+    first, _, causes = text.partition("Caused by:")
+    lines = (line.strip().lstrip("0123456789").removeprefix(": ") for line in causes.splitlines())
+    return ": ".join(filter(None, lines)) or first.partition("\n")[0]
 
 
 def _check(error: int | None, what: str, trap: ctypes.c_void_p | None = None) -> None:
@@ -210,8 +219,12 @@ def _made(how: str, engine: WasmEngine, data: bytes) -> int:
 class WasmInstance(Handle):
     """One instance in a store of its own: a memory, and entries that take one address.
 
-    ``base`` is where the memory begins; it stays until `close`.
+    ``base`` is where the memory begins.  It is freed with the last reference: whoever looks into
+    it holds one, and so do its entries.
     """
+
+    def __del__(self) -> None:
+        self.close()
 
     def __init__(self, engine: WasmEngine, module: WasmModule) -> None:
         super().__init__(fn("wasmtime_store_new")(engine.ptr, None, None))
@@ -242,15 +255,12 @@ class WasmInstance(Handle):
             _check(grown, "memory of the event engine")
 
     def entry(self, name: str) -> Callable[[int], None]:
-        """An exported function of one i32 and no result; calling it raises EngineError.
-
-        It must not be called once this is closed.
-        """
+        """An exported function of one i32 and no result; calling it raises EngineError."""
         call, context = fn("wasmtime_func_call_unchecked"), self._context
         function, trap, argument = self._export(name, _EXTERN_FUNC), ctypes.c_void_p(), _Raw()
         told = ctypes.byref(trap)
 
-        def enter(address: int) -> None:
+        def enter(address: int, held: WasmInstance = self) -> None:
             argument.i32 = address
             error = call(context, function, argument, 1, told)
             if error or trap.value:

@@ -49,7 +49,7 @@ class Engine:
         with WasmEngine() as machine, load(machine, cache) as module:
             self.memory: Final = Memory(WasmInstance(machine, module))
         try:
-            self.enter: Final[Callable[[int], None]] = self.memory.entry("bp_run")
+            self.enter: Callable[[int], None] = self.memory.entry("bp_run")
             self.make_room(output)
         except BaseException:
             self.memory.close()
@@ -69,7 +69,7 @@ class Engine:
     ) -> "Program":
         """Place the image that ``assemble`` makes for an address."""
         at = self.memory.write(assemble(self.memory.next))
-        return Program(self.memory, at, clock or SystemClock(), terminal)
+        return Program(self, at, clock or SystemClock(), terminal)
 
     def ring(self, fd: int, size: int) -> "MappedRing":
         """Map a ring buffer of the kernel; raises KernelError, EngineError."""
@@ -77,6 +77,7 @@ class Engine:
 
     def close(self) -> None:
         """Unmap what is mapped, and free the memory once nobody looks into it."""
+        self.enter, self.written = _closed, memoryview(b"")
         self.memory.close()
 
     def __enter__(self) -> "Engine":
@@ -86,15 +87,20 @@ class Engine:
         self.close()
 
 
+def _closed(address: int) -> None:
+    raise ValueError("the event engine is closed")
+
+
 class Program:
     """An image in the engine's memory, and what changes in it while it is used."""
 
     def __init__(
-        self, memory: Memory, at: int, clock: WallClock, terminal: Screen | None = None
+        self, engine: Engine, at: int, clock: WallClock, terminal: Screen | None = None
     ) -> None:
+        self.engine: Final = engine
         self.at: Final = at
         self._clock, self._terminal = clock, terminal
-        self._head = memory.view(at, _OFFSETS.size + _COLUMNS.size)
+        self._head = engine.memory.view(at, _OFFSETS.size + _COLUMNS.size)
         self._compared = 0
 
     def refresh(self) -> None:
@@ -129,10 +135,10 @@ class MappedRing:
 class Call:
     """Records of one source, by one program; ``ring`` is 0 where they are staged."""
 
-    def __init__(self, engine: Engine, program: Program, ring: int = 0) -> None:
-        self._engine, self._program, self._ring = engine, program, ring
+    def __init__(self, program: Program, ring: int = 0) -> None:
+        self._engine = engine = program.engine
+        self._program, self._ring = program, ring
         self._at = engine.memory.place(_RUN.size)
-        # It also keeps the memory, should the engine be closed: a call is then still harmless.
         self._run = engine.memory.view(self._at, _RUN.size)
         #: The staged records that are left, by address.
         self.staged = self.staged_end = 0

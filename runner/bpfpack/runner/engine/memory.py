@@ -27,25 +27,21 @@ class RingPlace:
     size: int
 
 
-class _Owner:
-    """Frees the instance when neither the memory nor any view needs it."""
-
-    def __init__(self, instance: WasmInstance) -> None:
-        self._instance = instance
-
-    def __del__(self) -> None:
-        self._instance.close()
-
-
 class Memory:
-    """What lies in an instance's memory; it owns the instance."""
+    """What lies in an instance's memory."""
 
     def __init__(self, instance: WasmInstance) -> None:
-        self._instance, self._base = instance, instance.base
-        self._owner: _Owner | None = _Owner(instance)
+        self._held: WasmInstance | None = instance
+        self._base: Final = instance.base
         # What the module itself needs (data, stack) lies in what it asked for.
         self._end = instance.size
         self._rings: list[RingPlace] = []
+
+    @property
+    def _instance(self) -> WasmInstance:
+        if self._held is None:
+            raise ValueError("the event engine is closed")
+        return self._held
 
     @property
     def next(self) -> int:
@@ -70,14 +66,13 @@ class Memory:
 
     def view(self, address: int, size: int) -> memoryview:
         """Look at ``size`` bytes; the memory lives at least as long as the view."""
-        if self._owner is None:
-            raise ValueError("the event engine is closed")
+        owner = self._instance
         if not 0 <= address <= address + size <= self._end:
             raise ValueError(f"no {size} bytes at {address}")
-        return window.window(self._base + address, size, self._owner)
+        return window.window(self._base + address, size, owner)
 
     def entry(self, name: str) -> Callable[[int], None]:
-        """A function that the module exports; not to be called once this is closed."""
+        """A function that the module exports, which takes an address; it keeps the memory."""
         return self._instance.entry(name)
 
     def map_ring(self, fd: int, size: int) -> RingPlace:
@@ -96,9 +91,9 @@ class Memory:
         return place
 
     def close(self) -> None:
-        """Take the rings out and free the memory, once no view is left of it."""
+        """Take the rings out, and free the memory once nobody looks into it or calls it."""
         while self._rings:
             ring = self._rings.pop()
             span = ring.data + 2 * ring.size - ring.consumer
             window.blank(self._base + ring.consumer, span)
-        self._owner = None
+        self._held = None
