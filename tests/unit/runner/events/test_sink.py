@@ -129,6 +129,91 @@ def test_raw_output_that_is_dropped_is_counted_in_bytes(pipe: tuple[int, int]) -
     assert len(taken) + sink.dropped == 1_000_000
 
 
+def test_what_is_sent_arrives_whole_and_in_order(pipe: tuple[int, int]) -> None:
+    data, found = _lines(1_000_000), bytearray()
+
+    def read() -> None:
+        while len(found) < len(data):
+            # Now a page, now a lot: what is free in the pipe is always another number of pages.
+            found.extend(os.read(pipe[0], 1 + len(found) % 300_000))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    sink = Sink(pipe[1])
+    for start in range(0, len(data), 777_777):
+        sink.send(memoryview(data)[start : start + 777_777])
+    assert sink.flush()
+    reader.join()
+    sink.close()
+    assert (bytes(found), sink.dropped) == (data, 0)
+
+
+def test_a_pipe_is_made_large_for_much_and_holds_whole_lines(pipe: tuple[int, int]) -> None:
+    before = fcntl.fcntl(pipe[1], fcntl.F_GETPIPE_SZ)
+    sink = Sink(pipe[1])
+    data = _lines(300_000)
+    sink.send(b"small\n")
+    assert fcntl.fcntl(pipe[1], fcntl.F_GETPIPE_SZ) == before
+    sink.send(memoryview(data), _past())
+    assert fcntl.fcntl(pipe[1], fcntl.F_GETPIPE_SZ) == 1 << 20
+    taken = _waiting(pipe[0])
+    # All but a page or two, of which the last line takes a part.
+    assert len(taken) > (1 << 20) - 3 * 4096
+    assert taken.endswith(b"\n")
+    assert (b"small\n" + data).startswith(taken)
+    sink.close()
+    assert taken.count(b"\n") + sink.dropped == 300_001
+
+
+def test_a_reader_who_takes_a_little_finds_whole_lines(pipe: tuple[int, int]) -> None:
+    sink, data, found = Sink(pipe[1]), _lines(200_000), b""
+    sink.send(memoryview(data), _past())
+    while not sink.flush(_past()):
+        assert sink.waiting
+        found += os.read(pipe[0], 10_000)
+    while len(found) < len(data):
+        found += os.read(pipe[0], 1 << 20)
+    assert found == data
+    sink.close()
+
+
+def test_what_is_sent_may_change_afterwards(pipe: tuple[int, int]) -> None:
+    sink = Sink(pipe[1])
+    memory = bytearray(b"a" * 3_999_999 + b"\n")
+    sink.send(memoryview(memory), _past())
+    memory[:] = b"b" * len(memory)
+    found = bytearray()
+    while not sink.flush(_past()):
+        found += _waiting(pipe[0])
+    found += _waiting(pipe[0])
+    assert found.count(b"a") == 3_999_999
+    sink.close()
+
+
+def test_a_reader_who_goes_away_ends_what_is_sent(pipe: tuple[int, int]) -> None:
+    sink = Sink(pipe[1])
+    reading = os.dup(pipe[0])
+    os.dup2(os.open(os.devnull, os.O_RDONLY), pipe[0])
+    os.close(reading)
+    sink.send(memoryview(_lines(100_000)))
+    assert sink.closed
+    assert not sink.waiting
+    sink.close()
+
+
+@pytest.mark.parametrize("place", ["file", "null"])
+def test_a_file_takes_what_is_sent_in_one_piece(tmp_path: Path, place: str) -> None:
+    data, path = _lines(100_000), tmp_path / "out"
+    with Path(os.devnull if place == "null" else path).open("wb") as file:
+        sink = Sink(file.fileno())
+        sink.write(b"title\n")
+        sink.send(memoryview(data))
+        assert not sink.waiting
+        sink.close()
+    if place == "file":
+        assert path.read_bytes() == b"title\n" + data
+
+
 def test_output_is_due_when_it_is_much(pipe: tuple[int, int]) -> None:
     sink = Sink(pipe[1])
     due = [sink.due]
@@ -226,6 +311,6 @@ def test_raw_records_reach_a_terminal_only_by_force(
 ) -> None:
     with pytest.raises(UsageError) as refused:
         refuse_raw_terminal(terminal[1], force=False)
-    assert refused.value.hint == "redirect the output, or add --force"
+    assert refused.value.hint == "-f FILE writes to a file; or add --force"
     refuse_raw_terminal(terminal[1], force=True)
     refuse_raw_terminal(pipe[1], force=False)
