@@ -64,10 +64,14 @@ class Watch(Protocol):
 
 @valuetype
 class Sampled:
-    """A sampler, read every ``interval`` seconds and once at the end; None: only then."""
+    """A sampler, read every ``interval`` seconds and once at the end; None: only then.
+
+    With ``fd`` it is also read when that is readable.
+    """
 
     sampler: Sampler
     interval: float | None
+    fd: int | None = None
 
 
 @valuetype
@@ -173,6 +177,9 @@ class Loop:
         waiting.register(self._stop.fd, select.EPOLLIN)
         for stream in self._streams:
             waiting.register(stream.fd, select.EPOLLIN)
+        for sampled in self._samplers:
+            if sampled.fd is not None:
+                waiting.register(sampled.fd, select.EPOLLIN)
         if self._target_fd is not None:
             waiting.register(self._target_fd, select.EPOLLIN)
             self._target = select.poll()
@@ -237,7 +244,7 @@ class Loop:
             if due is not None and now >= due and self._left() > 0:
                 self._sample(sampled.sampler)
                 # From now, not from when it was due: a slow reader gets no burst.
-                self._due[i] = now + (sampled.interval or 0)
+                self._due[i] = None if sampled.interval is None else now + sampled.interval
         return passed
 
     def _take(self, stream: EventStream) -> Taken:
@@ -282,6 +289,9 @@ class Loop:
         for fd, _ in waiting.poll(min(left, LONGEST_WAIT)):
             if fd == self._sink.fd:
                 self._sink.closed = True
+            for i, sampled in enumerate(self._samplers):
+                if sampled.fd == fd:
+                    self._due[i] = 0.0
 
     def _show_rest(self, *, exact: bool) -> None:
         """Print what is left after the end; after a signal give up a reader that takes nothing."""

@@ -233,6 +233,26 @@ def test_samples_count_as_events_when_there_are_no_others(harness: Harness) -> N
     assert (result.reason, result.events) == ("max-events", 3)
 
 
+@pytest.mark.parametrize("interval", [None, 60.0])
+def test_a_sampler_is_read_when_something_waits_for_it(
+    harness: Harness, interval: float | None
+) -> None:
+    reading, writing = os.pipe()
+
+    class Rung(Counter):
+        def sample(self) -> bytes:
+            if not self.count:
+                os.read(reading, 1)
+            return super().sample()
+
+    os.write(writing, b"x")
+    sampled = Sampled(sampler=Rung(), interval=interval, fd=reading)
+    result = harness.run(samplers=(sampled,), max_events=1)
+    os.close(reading)
+    os.close(writing)
+    assert (harness.text(), result.reason) == ("1\n", "max-events")
+
+
 @pytest.mark.parametrize(
     ("number", "reason"),
     [(signal.SIGINT, "sigint"), (signal.SIGTERM, "sigterm"), (signal.SIGHUP, "sighup")],
