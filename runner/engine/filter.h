@@ -47,7 +47,6 @@ struct bp_test {
     u32 needs;  /* missing in a record of fewer bytes */
     u32 data;   /* place of the operand */
     u32 length; /* of a text */
-    u32 unused;
     u64 first;
     u64 span;
 };

@@ -90,6 +90,13 @@ class Limits:
     params: int = 1024
     fields: int = 4096
 
+    # An expression of --filter: characters, parentheses and nots inside each other, and values
+    # that are compared with.  Keys that --unique remembers.
+    filter_text: int = 4 * KIB
+    filter_depth: int = 32
+    filter_tests: int = 512
+    unique_keys: int = 100_000
+
     # A build: what a compiler may take and say, and what it is given.
     tool_seconds: int = 60
     tool_messages: int = 1 * MIB

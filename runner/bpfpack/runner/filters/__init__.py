@@ -1,0 +1,1 @@
+"""``--filter``, ``--fields`` and ``--unique``: which events are shown, and what of them."""
