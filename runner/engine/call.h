@@ -20,7 +20,7 @@ enum bp_status {
     BP_EMPTY = 0, /* nothing is left in the source */
     BP_BUSY = 1,  /* the next record is still being written (BPF_RINGBUF_BUSY_BIT) */
     BP_FULL = 2,  /* no room for another line: take what is written, call again */
-    BP_MOST = 3,  /* `most` records were taken */
+    BP_MOST = 3,  /* `most` records were shown, or very many taken */
     BP_ROOM = 4,  /* one record needs `needed` bytes of output, more than there are at all */
 };
 
@@ -42,7 +42,7 @@ struct bp_run {
     address staged_end;
     address output;
     u32 output_size;
-    u64 most;
+    u64 most; /* records to be shown */
     /* Set by the engine. */
     u64 taken;   /* records consumed, shown or not */
     u64 shown;   /* of these, the ones that passed the filter */

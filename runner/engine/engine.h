@@ -2,7 +2,7 @@
  *
  * Every printer takes where to write and returns behind what it wrote.  None checks for room:
  * `walk.c` asks for `fixed + factor * length` bytes before a line begins, which `assemble` sums
- * from what each operation can take at most (bpfpack/runner/engine/bounds.py), plus BP_SLACK for
+ * from what each operation can take at most (bpfpack/runner/engine/operations.py), plus BP_SLACK for
  * stores of whole words that reach past what they write.
  */
 #ifndef BPFPACK_ENGINE_ENGINE_H
@@ -107,8 +107,9 @@ u8 *bp_wide_decimal(u8 *out, struct bp_number number);
 u8 *bp_hex(u8 *out, u64 low, u64 high);
 u8 *bp_hexdump(u8 *out, const u8 *from, u32 size);
 
-/* floats.c: as Python's repr and "%g" write a finite number. */
-u8 *bp_repr(u8 *out, double number);
+/* floats.c: as Python's repr and "%g" write a finite number; `point` asks for one also before an
+ * exponent. */
+u8 *bp_repr(u8 *out, double number, u32 point);
 u8 *bp_general(u8 *out, double number);
 u8 *bp_fixed(u8 *out, double number, u32 decimals);
 

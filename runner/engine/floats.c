@@ -268,12 +268,14 @@ static u8 *exponent(u8 *out, s32 power)
     return bp_small(out, n);
 }
 
-static u8 *scientific(u8 *out, const struct digits *d)
+static u8 *scientific(u8 *out, const struct digits *d, u32 point)
 {
     *out++ = d->text[0];
     if (d->count > 1) {
         *out++ = '.';
         out = bp_bytes(out, d->text + 1, d->count - 1);
+    } else if (point) {
+        out = bp_bytes(out, (const u8 *)".0", 2);
     }
     return exponent(out, d->power);
 }
@@ -315,13 +317,13 @@ static double unsign(u8 **out, double number)
     return number;
 }
 
-u8 *bp_repr(u8 *out, double number)
+u8 *bp_repr(u8 *out, double number, u32 point)
 {
     number = unsign(&out, number);
     if (number < 1e15 && number == (double)(u64)number)
         return bp_bytes(bp_u64(out, (u64)number), (const u8 *)".0", 2);
     struct digits d = shortest(number);
-    return d.power < -4 || d.power >= 16 ? scientific(out, &d) : positional(out, &d, 1);
+    return d.power < -4 || d.power >= 16 ? scientific(out, &d, point) : positional(out, &d, 1);
 }
 
 u8 *bp_general(u8 *out, double number)
@@ -330,7 +332,7 @@ u8 *bp_general(u8 *out, double number)
     if (number < 1e6 && number == (double)(u64)number)
         return bp_u64(out, (u64)number);
     struct digits d = rounded(number, 6);
-    return d.power < -4 || d.power >= 6 ? scientific(out, &d) : positional(out, &d, 0);
+    return d.power < -4 || d.power >= 6 ? scientific(out, &d, 0) : positional(out, &d, 0);
 }
 
 /* A number from 1/2 up to 2^20, so that its exponent is from -53 up to -33. */

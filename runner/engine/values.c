@@ -85,7 +85,7 @@ static u8 *floating(u8 *out, const struct bp_op *op, const struct bp_field *fiel
     double x = field->size == 4 ? single(field, from) : real(field, from);
     u32 is_finite = x - x == 0;
     if (op->kind == BP_REPR)
-        return is_finite ? bp_repr(out, x) : missing(out, op);
+        return is_finite ? bp_repr(out, x, op->style == BP_YAML) : missing(out, op);
     if (is_finite)
         return bp_general(out, x);
     if (x != x)

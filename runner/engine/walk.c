@@ -5,12 +5,15 @@
  * makes the bytes behind it whole.  A copy of the span taken first would hold torn records.
  */
 #include "engine.h"
+#include "filter.h"
 
 #define BUSY 0x80000000u
 #define DISCARDED 0x40000000u
 #define HEADER 8u
 /* The producer must not wait for room that is long free. */
 #define PUBLISH (256u * 1024)
+/* Of a flood that the filter drops the host hears from time to time, too. */
+#define TAKEN (1u << 16)
 
 #ifndef __wasm__
 u8 *bp_arena;
@@ -95,8 +98,11 @@ static u8 *show(struct bp_program *program, u8 *out, const struct bp_type *type,
 static enum bp_status take(struct bp_run *run, struct bp_program *program, const u8 *record,
                            u32 length)
 {
+    u32 kind = select(program, record, length);
+    if (program->filter && !bp_keep(bp_at(program->filter), kind, record, length))
+        return BP_EMPTY;
     const struct bp_type *types = bp_at(program->types);
-    const struct bp_type *type = types + select(program, record, length);
+    const struct bp_type *type = types + kind;
     u64 needed = type->fixed + (u64)type->factor * length;
     if (needed > run->output_size - run->written) {
         run->needed = needed > 0xffffffffu ? 0xffffffffu : (u32)needed;
@@ -111,7 +117,7 @@ static enum bp_status take(struct bp_run *run, struct bp_program *program, const
 
 static enum bp_status walk(struct bp_run *run, struct bp_program *program, struct source *source)
 {
-    while (run->taken < run->most) {
+    while (run->shown < run->most && run->taken < TAKEN) {
         if (is_empty(source))
             return BP_EMPTY;
         const u8 *at = source->data + (source->position & source->mask);

@@ -3,17 +3,18 @@
 This is the plain implementation, and the reference for any faster one.  `values` says
 what each kind of field becomes.
 
-*json*: one object a line, UTF-8; *json-array*: the same as elements of one array.  Members keep their names and nesting; hidden ones are
-left out.  ``output`` comes first when there is more than one output (``_output`` where an
-event has a member of that name), then, of an output with several types, ``type``, the name of
-its struct.  What could disturb a terminal is written as ``\\uNNNN``.
+*json*: one object a line, UTF-8; *json-array*: the same as the elements of one array.  Members
+keep their names and nesting; hidden ones are left out.  ``output`` comes first when there is more
+than one output (``_output`` where an event has a member of that name), then, of an output with
+several types, ``type``, the name of its struct.  What could disturb a terminal is written as
+``\\uNNNN``.  *yaml*: a document for each event.
 *csv*: RFC 4180 (but a line ends with a newline alone) with a header of dotted names; values
 as in JSON, a list as its JSON text, null as nothing.  *tsv*: the same with tabs, and without any
-quotes, since text has no tabs.  *yaml*: a document for each event.  *table*: aligned columns.
-Where there are columns, several types share one header: ``type``, then the columns of the first
-type, those that the second has besides, and so on; what a type has not is left empty.  None of
-these contains control characters: those in text become ``\\xNN``.  *raw*: the bytes of the records, one after
-the other, nothing between.
+quotes, since text has no tabs.  *table*: aligned columns.  Where there are columns, several types
+share one header: ``type``, then the columns of the first type, those that the second has
+besides, and so on; what a type has not is left empty.  None of these contains control characters:
+those in text become ``\\xNN``.  *raw*: the bytes of the records, one after the other, nothing
+between.
 
 A record of no known type is one line too: ``{"unknown":"<hex>"}`` in JSON, "?" and the
 digits in a table; CSV and TSV have no column for it and leave all cells empty.

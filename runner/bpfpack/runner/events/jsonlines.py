@@ -12,7 +12,9 @@ from bpfpack.spec.safetext import json_string
 
 _SUBSCRIPTED: Final = re.compile(r"(.*?)((?:\[\d+\])+)", re.DOTALL)
 #: Members by name, elements by index; a leaf is the index of its column.
-_Tree: TypeAlias = dict[str | int, "_Tree | int"]
+Tree: TypeAlias = dict[str | int, "Tree | int"]
+#: Where a value goes: text that is safe to show has no control characters.
+PLACE: Final = "\0"
 
 
 def dump(value: Value) -> str:
@@ -35,22 +37,36 @@ def dump(value: Value) -> str:
     return str(value)
 
 
-class JsonRow:
-    """Turns the raw values of one type's columns into an object.
+def tree_of(fields: Sequence[Field]) -> Tree:
+    """Return how fields stand in each other, with their places.
+
+    Raises SpecError for names that cannot stand in one object.
+    """
+    tree: Tree = {}
+    for index, field in enumerate(fields):
+        _plant(tree, field, index)
+    if list(_leaves(tree)) != list(range(len(fields))):
+        raise SpecError("members of one struct do not stand together")
+    return tree
+
+
+def json_pieces(fields: Sequence[Field], first: str = "") -> list[str]:
+    """What stands before, between and after the values of an object.
 
     ``first`` are members that come before them, as JSON text.  Raises SpecError for names
     that cannot stand in one object.
     """
+    members = [m for m in (first, _members(tree_of(fields))) if m]
+    return ("{" + ",".join(members) + "}").split(PLACE)
+
+
+class JsonRow:
+    """Turns the raw values of one type's columns into an object; see `json_pieces`."""
 
     def __init__(self, columns: Sequence[Column], first: str = "") -> None:
         self._values = [c.value for c in columns]
-        tree: _Tree = {}
-        for index, column in enumerate(columns):
-            _plant(tree, column.field, index)
-        if list(_leaves(tree)) != list(range(len(columns))):
-            raise SpecError("members of one struct do not stand together")
-        members = [m for m in (first.replace("%", "%%"), _members(tree)) if m]
-        self._template = "{" + ",".join(members) + "}"
+        pieces = json_pieces([c.field for c in columns], first)
+        self._template = "%s".join(piece.replace("%", "%%") for piece in pieces)
 
     def __call__(self, raws: Sequence[Any]) -> str:
         """The object; a missing value is null."""
@@ -73,7 +89,7 @@ def _steps(path: Sequence[str]) -> list[str | int]:
     return steps
 
 
-def _plant(tree: _Tree, field: Field, index: int) -> None:
+def _plant(tree: Tree, field: Field, index: int) -> None:
     *way, last = _steps(field.path)
     for step in way:
         inside = tree.setdefault(step, {})
@@ -85,7 +101,7 @@ def _plant(tree: _Tree, field: Field, index: int) -> None:
     tree[last] = index
 
 
-def _leaves(tree: _Tree) -> Iterator[int]:
+def _leaves(tree: Tree) -> Iterator[int]:
     for inside in tree.values():
         if isinstance(inside, int):
             yield inside
@@ -93,17 +109,17 @@ def _leaves(tree: _Tree) -> Iterator[int]:
             yield from _leaves(inside)
 
 
-def _members(tree: _Tree) -> str:
+def _members(tree: Tree) -> str:
     return ",".join(f"{_key(name)}:{_template(inside)}" for name, inside in tree.items())
 
 
-def _template(inside: "_Tree | int") -> str:
+def _template(inside: "Tree | int") -> str:
     if isinstance(inside, int):
-        return "%s"
+        return PLACE
     if all(isinstance(step, int) for step in inside):
         return "[" + ",".join(_template(one) for one in inside.values()) + "]"
     return "{" + _members(inside) + "}"
 
 
 def _key(name: str | int) -> str:
-    return json_string(str(name)).replace("%", "%%")
+    return json_string(str(name))

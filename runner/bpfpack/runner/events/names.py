@@ -9,11 +9,14 @@ import grp
 import os
 import pwd
 import signal
+from itertools import islice
 
 from bpfpack.runner.events import syscalls
 
 # include/linux/err.h, MAX_ERRNO.
 _MAX_ERRNO = 4095
+# A directory of a large company is not read to its end.
+_LISTED = 65536
 
 
 def error_name(number: int) -> str | None:
@@ -43,15 +46,14 @@ def signal_name(number: int) -> str | None:
 
 def syscall_name(number: int) -> str | None:
     """The name of a system call of this host's architecture."""
-    names = _syscalls()
-    if 0 <= number < len(names) and names[number] != "-":
-        return names[number]
-    return None
+    names = syscall_names()
+    return names[number] if 0 <= number < len(names) else None
 
 
 @functools.cache
-def _syscalls() -> tuple[str, ...]:
-    return syscalls.names(os.uname().machine)
+def syscall_names() -> tuple[str | None, ...]:
+    """The names of all system calls of this host's architecture."""
+    return tuple(None if name == "-" else name for name in syscalls.names(os.uname().machine))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -61,6 +63,22 @@ def user_name(uid: int) -> str | None:
         return pwd.getpwuid(uid).pw_name
     except (KeyError, OverflowError):
         return None
+
+
+def users() -> dict[int, str]:
+    """The login names that this host's name service lists, the first of each user."""
+    found: dict[int, str] = {}
+    for user in islice(pwd.getpwall(), _LISTED):
+        found.setdefault(user.pw_uid, user.pw_name)
+    return found
+
+
+def groups() -> dict[int, str]:
+    """The groups that this host's name service lists, the first name of each."""
+    found: dict[int, str] = {}
+    for group in islice(grp.getgrall(), _LISTED):
+        found.setdefault(group.gr_gid, group.gr_name)
+    return found
 
 
 @functools.lru_cache(maxsize=4096)

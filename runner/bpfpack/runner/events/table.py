@@ -28,13 +28,14 @@ class Columns:
         kinds: Sequence[str] = (),
     ) -> None:
         self._titles = [printable(c.field.title.upper(), _WIDEST) for c in columns]
-        self._widths = [
+        #: How wide each column is by now.
+        self.widths = [
             max(width(title), c.width) for title, c in zip(self._titles, columns, strict=True)
         ]
         self._right = [c.right for c in columns]
         if kinds:
             self._titles.insert(0, "TYPE")
-            self._widths.insert(0, min(_WIDEST, max(map(width, (*kinds, "TYPE")))))
+            self.widths.insert(0, min(_WIDEST, max(map(width, (*kinds, "TYPE")))))
             self._right.insert(0, False)
         self._terminal = terminal
 
@@ -45,9 +46,9 @@ class Columns:
     def widen(self, cells: Sequence[str]) -> list[int]:
         """Make room for a row, now or later; return how wide its cells are."""
         sizes = [width(cell) for cell in cells]
-        self._widths = [
+        self.widths = [
             room if size <= room else max(room, min(size, _WIDEST))
-            for size, room in zip(sizes, self._widths, strict=True)
+            for size, room in zip(sizes, self.widths, strict=True)
         ]
         return sizes
 
@@ -56,7 +57,7 @@ class Columns:
         sizes = self.widen(cells)
         padded = [
             " " * (room - size) + cell if right else cell + " " * (room - size)
-            for cell, size, room, right in zip(cells, sizes, self._widths, self._right, strict=True)
+            for cell, size, room, right in zip(cells, sizes, self.widths, self._right, strict=True)
         ]
         text = " ".join(padded).rstrip(" ")
         return text if self._terminal is None else fit(text, self._terminal.columns)

@@ -144,8 +144,8 @@ def _showing(field: Field, clock: WallClock) -> _Showing:
             width = max((len(v) for v in labels.values()), default=digits)
             return lambda n: labels.get(n, n), None, min(width, 24), False
         case "flags":
-            value = _flags(field)
-            return value, lambda n: printable("|".join(value(n)) or "0"), 16, False
+            flags = Flags(field)
+            return flags, lambda n: printable("|".join(flags(n)) or "0"), 16, False
         case "timestamp":
             value_of, text_of = _timestamp(field, clock)
             return value_of, text_of, 12, False
@@ -187,28 +187,31 @@ def _hex(number: int) -> str:
     return f"-{-number:#x}" if number < 0 else f"{number:#x}"
 
 
-def _flags(field: Field) -> Callable[[int], Sequence[str]]:
-    everything = (1 << (field.bits or 8 * field.size)) - 1
-    zero = [field.labels[0]] if 0 in field.labels else []
-    # The widest masks first, so that O_SYNC is not told as O_DSYNC and a rest.
-    masks = sorted(
-        ((m & everything, label) for m, label in field.labels.items() if m & everything),
-        key=lambda pair: (-pair[0].bit_count(), pair[0]),
-    )
+class Flags:
+    """The names of a number's bits; called with one, gives a list."""
 
-    def value(number: int) -> list[str]:
-        left = number & everything
+    def __init__(self, field: Field) -> None:
+        self._everything = everything = (1 << (field.bits or 8 * field.size)) - 1
+        #: What 0 is called.
+        self.zero: Final = [field.labels[0]] if 0 in field.labels else []
+        #: The widest masks first, so that O_SYNC is not told as O_DSYNC and a rest.
+        self.masks: Final = sorted(
+            ((m & everything, label) for m, label in field.labels.items() if m & everything),
+            key=lambda pair: (-pair[0].bit_count(), pair[0]),
+        )
+
+    def __call__(self, number: int) -> list[str]:
+        """The names of the bits, in their order, then the rest in hex."""
+        left = number & self._everything
         if not left:
-            return zero
+            return self.zero
         found = []
-        for mask, label in masks:
+        for mask, label in self.masks:
             if left & mask == mask:
                 found.append((mask, label))
                 left &= ~mask
         shown = [label for _, label in sorted(found)]
         return [*shown, f"{left:#x}"] if left else shown
-
-    return value
 
 
 def _timestamp(
