@@ -13,7 +13,7 @@
 /* The producer must not wait for room that is long free. */
 #define PUBLISH (256u * 1024)
 /* Of a flood that the filter drops the host hears from time to time, too. */
-#define TAKEN (1u << 16)
+#define TAKEN (1u << 18)
 
 #ifndef __wasm__
 u8 *bp_arena;
