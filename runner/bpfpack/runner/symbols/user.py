@@ -1,7 +1,7 @@
 """Names of the functions that processes run."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bpfpack.runner.symbols.demangle import Demangler
 from bpfpack.runner.symbols.frame import Frame
@@ -12,8 +12,9 @@ from bpfpack.runner.symbols.tables import Tables
 if TYPE_CHECKING:
     from bpfpack.runner.symbols.feed import TaskFeed
 
-_VDSO = "[vdso]"
-_JIT = "[jit]"
+_VDSO: Final = "[vdso]"
+#: What the file of a function is called that is in none.
+_JIT: Final = "[jit]"
 
 
 class UserSymbols:
@@ -23,12 +24,13 @@ class UserSymbols:
     those that have ended have names.  ``feed`` is to be drained when it is readable.
     """
 
-    def __init__(self, *, follow: bool = False) -> None:
+    def __init__(self, *, follow: bool = False, demangler: Demangler | None = None) -> None:
         self.feed: TaskFeed | None = None
         self._mappings = Mappings()
         if follow:
             self._follow()
-        self._tables, self._jit, self._demangler = Tables(), JitMaps(), Demangler()
+        self._tables, self._jit = Tables(), JitMaps()
+        self._demangler = demangler or Demangler()
 
     def _follow(self) -> None:
         from bpfpack.runner.attach.events import online

@@ -1,0 +1,154 @@
+"""Records of the kernel, written down by hand: in order, out of order, lost, cut."""
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bpfpack.runner.symbols.feed import TaskFeed, changes
+from bpfpack.runner.symbols.mappings import Mappings
+
+PARENT, PID = 1 << 22, (1 << 22) + 1
+LOST, COMM, EXIT, FORK, MMAP2 = 2, 3, 4, 7, 10
+EXECUTED, WITH_BUILD_ID = 1 << 13, 1 << 14
+BUILD_ID = bytes(range(20))
+
+
+def record(kind: int, time: int, body: bytes, flags: int = 0) -> bytes:
+    body += bytes(-len(body) % 8)
+    return struct.pack("=IHH", kind, flags, 16 + len(body)) + body + struct.pack("=Q", time)
+
+
+def fork(time: int, pid: int = PID, parent: int = PARENT, thread: int = PID) -> bytes:
+    return record(FORK, time, struct.pack("=4IQ", pid, parent, thread, parent, time))
+
+
+def ended(time: int, pid: int = PID, thread: int = PID) -> bytes:
+    return record(EXIT, time, struct.pack("=4IQ", pid, PARENT, thread, PARENT, time))
+
+
+def executed(time: int, pid: int = PID) -> bytes:
+    return record(COMM, time, struct.pack("=2I8s", pid, pid, b"a"), EXECUTED)
+
+
+def mapped(time: int, name: bytes, start: int = 0x1000, *, build_id: bytes = b"") -> bytes:
+    told = struct.pack("=2IQQ", 8, 1, 77, 0)
+    if build_id:
+        told = struct.pack("=B3x20s", len(build_id), build_id)
+    body = struct.pack("=2I3Q24s2I", PID, PID, start, 0x1000, 0x400, told, 5, 2)
+    return record(MMAP2, time, body + name + b"\0", WITH_BUILD_ID if build_id else 0)
+
+
+class Rings:
+    """What a test says that each CPU has told."""
+
+    fd = -1
+
+    def __init__(self, *told: bytes) -> None:
+        self.told = list(told)
+
+    def read(self) -> list[bytes]:
+        told, self.told = self.told, []
+        return told
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+def fed(*told: bytes, now: int = 1000) -> tuple[Mappings, TaskFeed, Rings]:
+    mappings, rings = Mappings(fed=True), Rings(*told)
+    feed = TaskFeed(rings, mappings, now=lambda: now)
+    feed.drain()
+    return mappings, feed, rings
+
+
+def test_the_life_of_a_process() -> None:
+    mappings, _, _ = fed(fork(1) + executed(2) + mapped(3, b"/bin/a", build_id=BUILD_ID) + ended(4))
+    found = mappings.find(PID, 0x1800)
+    assert found is not None
+    assert (found.start, found.end, found.offset) == (0x1000, 0x2000, 0x400)
+    assert (found.name, found.file.path, found.file.build_id) == ("/bin/a", "/bin/a", BUILD_ID)
+    assert list(mappings.roots(PID)) == [f"/proc/{PARENT}/root", "/"]
+
+
+def test_without_build_ids_files_are_told_by_their_inodes() -> None:
+    mappings, _, _ = fed(executed(1) + mapped(2, b"/bin/a"))
+    found = mappings.find(PID, 0x1000)
+    assert found is not None
+    assert (found.file.build_id, found.file.inode) == (b"", 77)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "path"),
+    [(b"//anon", None, None), (b"[vdso]", "[vdso]", None), (b"/a\xff", "/a\ufffd", "/a\udcff")],
+)
+def test_names(name: bytes, text: str | None, path: str | None) -> None:
+    mappings, _, _ = fed(executed(1) + mapped(2, name))
+    found = mappings.find(PID, 0x1000)
+    assert found is not None
+    assert (found.file.name, found.file.path) == (text, path)
+
+
+def test_threads_change_nothing() -> None:
+    mappings, _, _ = fed(
+        executed(1)
+        + mapped(2, b"/bin/a")
+        + fork(3, pid=PID, parent=PID, thread=PID + 5)
+        + ended(4, thread=PID + 5)
+    )
+    assert mappings.find(PID, 0x1000)
+    assert next(mappings.roots(PID)) == f"/proc/{PID}/root"
+
+
+def test_a_process_that_moves_between_processors() -> None:
+    """Each tells in its own order; together they are read in the order of time."""
+    one = executed(10) + mapped(40, b"/bin/new")
+    other = mapped(5, b"/bin/old", 0x8000) + executed(30)
+    mappings, _, _ = fed(one, other)
+    assert [getattr(mappings.find(PID, a), "name", None) for a in (0x1000, 0x8000)] == [
+        "/bin/new",
+        "/bin/old",
+    ]
+    assert len(mappings._processes[PID].images) == 3
+
+
+def test_what_is_told_while_it_is_read_waits_for_what_came_before() -> None:
+    mappings, feed, rings = fed(executed(1), mapped(2000, b"/bin/a"))
+    assert mappings.find(PID, 0x1000) is None
+    rings.told = [executed(1500)]
+    feed._now = lambda: 3000
+    feed.drain()
+    found = mappings.find(PID, 0x1000)
+    assert found is not None
+    assert found.name == "/bin/a"
+
+
+def test_losses_are_counted() -> None:
+    lost = record(LOST, 3, struct.pack("=QQ", 1, 7))
+    mappings, feed, _ = fed(executed(1) + lost + lost)
+    assert feed.lost == 14
+    assert mappings._processes[PID].stale
+
+
+def test_records_that_say_something_else() -> None:
+    other = record(32, 1, bytes(24))
+    name = record(COMM, 2, struct.pack("=2I8s", PID, PID, b"b"))
+    mappings, _, _ = fed(other + executed(3) + name + mapped(4, b"/bin/a"))
+    assert len(mappings._processes[PID].images) == 2
+    assert mappings.find(PID, 0x1000)
+
+
+@given(st.binary(max_size=400))
+def test_any_bytes_are_records_or_none(data: bytes) -> None:
+    fed(data)
+    assert len(list(changes(data))) <= len(data) // 16
+
+
+@given(st.data())
+def test_damaged_records(data: st.DataObject) -> None:
+    told = bytearray(fork(1) + executed(2) + mapped(3, b"/bin/a", build_id=BUILD_ID) + ended(4))
+    for _ in range(data.draw(st.integers(1, 8))):
+        told[data.draw(st.integers(0, len(told) - 1))] = data.draw(st.integers(0, 255))
+    mappings, _, _ = fed(bytes(told))
+    mappings.find(PID, 0x1800)
