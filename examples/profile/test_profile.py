@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -138,6 +139,16 @@ def test_lines_for_flame_graphs(tmp_path: Path, busy: Path) -> None:
     assert any(s.startswith("busy;") and s.endswith("main;outer;innermost") for s in stacks), lines
     assert len(stacks) == len(lines)
     assert all(count > 0 for count in stacks.values())
+
+
+@pytest.mark.kernel
+def test_a_flame_graph(tmp_path: Path, busy: Path) -> None:
+    picture = tmp_path / "profile.svg"
+    words = ("-o", "flamegraph.svg", "-f", str(picture), "-c", f"{busy} once")
+    command(tmp_path / "home", *words, f"{EXAMPLES}/profile/", "--rate=999hz")
+    titles = {t.text or "" for t in ElementTree.parse(picture).iter() if t.tag.endswith("title")}
+    names = {title.partition(" (")[0] for title in titles}
+    assert {"all", "busy", "main", "outer", "innermost"} <= names
 
 
 @pytest.mark.kernel

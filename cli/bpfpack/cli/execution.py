@@ -41,6 +41,8 @@ _EXITS: Final = {
     "sigterm": Exit.SIGTERM,
     "sighup": Exit.SIGHUP,
 }
+#: Formats that a terminal would make nothing of, and what they are.
+_NOT_FOR_TERMINALS: Final = {"raw": "raw records", "flamegraph.svg": "pictures"}
 #: What a command gets when something else ends the run before it.
 _PASSED_ON: Final = {
     "sigint": signal.SIGINT,
@@ -205,8 +207,10 @@ def settings(plan: Plan, request: RunRequest) -> Settings:
             "--trace-pipe, before the reference, shows what bpf_printk prints"
         )
     shown = choose(plan.package, plan.outputs, request.values("output"))
-    if any(one.shape == "raw" for one in shown) and not request.flag("file"):
-        refuse_raw_terminal(sys.stdout.fileno(), force=request.flag("force"))
+    for one in shown:
+        what = _NOT_FOR_TERMINALS.get(one.shape)
+        if what is not None and not request.flag("file"):
+            refuse_raw_terminal(sys.stdout.fileno(), force=request.flag("force"), what=what)
     trace = _trace_shape(shown, request)
     timeout, most = request.value("timeout"), request.value("max_events")
     if most and not trace and all(o.output.kind != "events" and o.every is None for o in shown):
@@ -225,7 +229,7 @@ def _trace_shape(shown: Sequence[Shown], request: RunRequest) -> Literal["table"
     if not request.flag("trace_pipe"):
         return None
     shapes: set[str] = {one.shape for one in shown} or {request.value("output") or "table"}
-    if shapes & {"csv", "raw"}:
+    if shapes & {"csv", "raw", "folded", "flamegraph.svg"}:
         raise UsageError("--trace-pipe: its lines are shown as table or json").with_hint(
             "bpfpack run -o json --trace-pipe REF"
         )

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from bpfpack.runner.events.terminal import Screen
     from bpfpack.runner.tracepipe import TracePipe
 
+#: What only stacks are shown as.
+_OF_STACKS: Final = ("folded", "flamegraph.svg")
 #: How often a table is read unless the package says.
 _TABLE_MS: Final = 1000
 
@@ -42,6 +44,8 @@ class Shown:
     @property
     def every(self) -> float | None:
         """Seconds between the samples of a map, None for one at the end alone."""
+        if self.shape == "flamegraph.svg":
+            return None  # a file holds one picture
         default = _TABLE_MS if self.output.kind == "table" else None
         interval = self.output.interval_ms or default
         return interval / 1000 if interval else None
@@ -84,9 +88,11 @@ def _split(word: str) -> tuple[str, str, str]:
 
 def _check(package: str, shown: Sequence[Shown]) -> None:
     for one in shown:
-        if one.shape == "folded" and one.output.kind != "stacks":
-            raise UsageError(f"-o folded is for stacks; {one.output.name} shows {one.output.kind}")
-        if one.shape in ("csv", "raw", "folded") and len(shown) > 1:
+        if one.shape in _OF_STACKS and one.output.kind != "stacks":
+            raise UsageError(
+                f"-o {one.shape} is for stacks; {one.output.name} shows {one.output.kind}"
+            )
+        if one.shape in ("csv", "raw", *_OF_STACKS) and len(shown) > 1:
             names = ", ".join(s.output.name for s in shown)
             raise UsageError(
                 f"-o {one.shape} is for one output, and {package} would show {len(shown)}"

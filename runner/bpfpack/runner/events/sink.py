@@ -310,9 +310,9 @@ def _set_flags(fd: int, flags: int) -> None:
     fcntl.fcntl(fd, fcntl.F_SETFL, flags)
 
 
-def refuse_raw_terminal(fd: int, *, force: bool) -> None:
-    """Raise UsageError when raw records would reach a terminal unasked."""
+def refuse_raw_terminal(fd: int, *, force: bool, what: str = "raw records") -> None:
+    """Raise UsageError when raw records, or ``what``, would reach a terminal unasked."""
     if os.isatty(fd) and not force:
-        raise UsageError("raw records are not for a terminal").with_hint(
-            "redirect the output, or add --force"
+        raise UsageError(f"{what} are not for a terminal").with_hint(
+            "-f FILE writes to a file; or add --force"
         )

@@ -4,7 +4,8 @@
 functions, the innermost first: those of the kernel, then those of the process.  *folded*: a
 line for each, the members, then the functions from the outermost, with ";" between, a space
 and the count; what is the same is added up.  The kernel's functions end in ``_[k]``.  Flame
-graphs are made of such lines.  *csv*: the members, the count and the folded functions.
+graphs are made of such lines.  *flamegraph.svg*: one picture of everything, made at the end.
+*csv*: the members, the count and the folded functions.
 *json*: one line for each sample, ``{"time":..,"stacks":[{"key":{..},"count":..,"kernel":[..],
 "user":[..]}]}``, the innermost function first, each ``{"address":"0x..","function":..,
 "offset":..,"file":..}`` without what is not known; a stack that the kernel had no room for is
@@ -21,7 +22,7 @@ import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
 from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot, may_miss
@@ -35,11 +36,15 @@ from bpfpack.spec.config import Output
 from bpfpack.spec.errors import SpecError, UsageError
 from bpfpack.spec.safetext import fit, json_string, printable
 
+if TYPE_CHECKING:
+    from bpfpack.runner.events.flamegraph import Kind, Step
+
 #: Stacks that a terminal shows; the rest is counted.
 _STACKS: Final = 16
 #: How often a process is asked again what it has mapped, in seconds.
 _AGAIN: Final = 1.0
 _MISSED: Final = "[missed]"
+_INCOMPLETE: Final = "the map is full or evicts keys: some may be missing"
 _ADDRESS: Final = 8
 
 #: The functions of a stack, the innermost first; None where the kernel had no room for it.
@@ -131,7 +136,7 @@ class StackSampler:
         snapshot = self._entries.read()
         self._name(snapshot.ids)
         found = sorted(self._read(snapshot), key=lambda one: -one.times)
-        if not found:
+        if not found and self._shape != "flamegraph.svg":
             return b""
         self._samples += 1
         match self._shape:
@@ -141,6 +146,8 @@ class StackSampler:
                 lines = list(self._csv(found))
             case "folded":
                 lines = self._folded(found)
+            case "flamegraph.svg":
+                lines = [self._picture(found, len(snapshot))]
             case _:
                 lines = self._table(found, len(snapshot))
         return "".join(f"{line}\n" for line in lines).encode()
@@ -174,7 +181,7 @@ class StackSampler:
 
     def _read(self, snapshot: Snapshot) -> Iterator[_Stack]:
         (counts,) = snapshot.since(self._before, self._count).columns
-        if self._said.interval_ms is not None:
+        if self._said.interval_ms is not None and self._shape != "flamegraph.svg":
             self._before = snapshot
         for i, count in enumerate(counts):
             if count:
@@ -224,13 +231,23 @@ class StackSampler:
             yield ",".join([now, *row, str(one.times), csv_quoted(";".join(_fold(one)))])
 
     def _folded(self, found: Sequence[_Stack]) -> list[str]:
-        process = self._said.process
-        shown = [(i, c) for i, (_, c) in enumerate(self._labels) if c.field.name != process]
         totals: Counter[str] = Counter()
         for one in found:
-            labels = cells([c for _, c in shown], [one.labels[i] for i, _ in shown])
-            totals[";".join([*map(_step, labels), *_fold(one)])] += one.times
+            totals[";".join([*map(_step, self._ends(one)), *_fold(one)])] += one.times
         return [f"{stack} {count}" for stack, count in totals.most_common()]
+
+    def _ends(self, one: _Stack) -> list[str]:
+        """The members of the key that stand below the functions: all but the process."""
+        process = self._said.process
+        shown = [(i, c) for i, (_, c) in enumerate(self._labels) if c.field.name != process]
+        return cells([c for _, c in shown], [one.labels[i] for i, _ in shown])
+
+    def _picture(self, found: Sequence[_Stack], keys: int) -> str:
+        from bpfpack.runner.events.flamegraph import flamegraph
+
+        notes = [_INCOMPLETE] if may_miss(self._elements, keys) else []
+        stacks = (([*_labelled(self._ends(one)), *_steps(one)], one.times) for one in found)
+        return flamegraph(stacks, title=self._output.name, notes=notes)
 
     def _table(self, found: Sequence[_Stack], keys: int) -> list[str]:
         name = "" if self._output.alone else f" {printable(self._output.name)}"
@@ -245,7 +262,7 @@ class StackSampler:
         if self._user_of and self._users is None:
             lines += ["", "(in a PID namespace of its own, bpfpack cannot name what others run)"]
         if may_miss(self._elements, keys):
-            lines += ["", "(the map is full or evicts keys: some may be missing)"]
+            lines += ["", f"({_INCOMPLETE})"]
         if self._terminal:
             lines = [fit(line, self._terminal.columns) for line in lines]
         return lines if self._samples == 1 else ["", *lines]
@@ -324,6 +341,24 @@ def _fold(one: _Stack) -> Iterator[str]:
             yield _MISSED
         else:
             yield from (f"{_step(printable(f.text()))}{mark}" for f in reversed(frames))
+
+
+def _labelled(texts: Iterable[str]) -> "Iterator[Step]":
+    from bpfpack.runner.events.flamegraph import Step
+
+    return (Step(text, "label") for text in texts)
+
+
+def _steps(one: _Stack) -> "Iterator[Step]":
+    """The functions of a stack, the outermost first."""
+    from bpfpack.runner.events.flamegraph import Step
+
+    kinds: tuple[tuple[_Frames, Kind], ...] = ((one.user, "user"), (one.kernel, "kernel"))
+    for frames, kind in kinds:
+        if frames is None:
+            yield Step(_MISSED, "missed")
+        else:
+            yield from (Step(frame.text(), kind) for frame in reversed(frames))
 
 
 def _step(text: str) -> str:

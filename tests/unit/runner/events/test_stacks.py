@@ -1,6 +1,7 @@
 """Stacks over elements and names that a test wrote down."""
 
 import json
+import re
 import struct
 from collections.abc import Sequence
 from typing import Any
@@ -165,6 +166,26 @@ def test_an_interval_shows_what_is_new(elements: Elements) -> None:
         b"a;u3;u2;u1 7",
         b"a;u3;u2;u1;k2_[k];k1_[k] 2",
     ]
+
+
+def test_a_picture_is_of_everything_whatever_the_interval(elements: Elements) -> None:
+    sampler = _sampler("flamegraph.svg", elements, said=_replaced(interval_ms=1000))
+    sampler.sample()
+    text = sampler.sample().decode()
+    assert text.startswith("<svg") and text.endswith("</svg>\n")
+    titles = re.findall("<title>(.*?)</title>", text)
+    assert {t for t in titles if "k" in t or "u1" in t or "miss" in t} == {
+        "u1 (8 samples, 88.89%)",
+        "k1 (5 samples, 55.56%)",
+        "k2 (5 samples, 55.56%)",
+        "[missed] (1 sample, 11.11%)",
+    }
+    assert {"a (8 samples, 88.89%)", "b (1 sample, 11.11%)"} <= set(titles)
+    assert "some may be missing" not in text
+    elements.max_entries = 3
+    assert "9 samples; the map is full or evicts keys: some may be missing" in (
+        _sampler("flamegraph.svg", elements).sample().decode()
+    )
 
 
 def test_names_outlive_their_process(elements: Elements) -> None:
