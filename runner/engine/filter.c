@@ -153,14 +153,29 @@ static int matches(const u8 *text, u32 size, const struct bp_glob *glob)
     return (states & glob->last) != 0;
 }
 
+/* How far a text reaches in a record, its NUL and what is behind it still in it. */
+static u32 reach(const struct bp_test *test, u32 length)
+{
+    u32 size = length - test->offset;
+
+    return test->size && test->size < size ? test->size : size;
+}
+
+static u32 until_nul(const u8 *text, u32 size)
+{
+    u32 end = 0;
+
+    while (end < size && text[end])
+        end++;
+    return end;
+}
+
 static int ask_text(const struct bp_test *test, const u8 *data, const u8 *record, u32 length)
 {
     const u8 *text = record + test->offset;
-    u32 size = length - test->offset;
+    u32 size = reach(test, length);
     u32 operand = test->length;
 
-    if (test->size && test->size < size)
-        size = test->size;
     if (test->question == BP_ASK_STARTS || test->question == BP_ASK_EQUALS) {
         /* No NUL is in a text's operand: where it ends is seen on the way. */
         if (size < operand || !same(text, data, operand))
@@ -169,13 +184,8 @@ static int ask_text(const struct bp_test *test, const u8 *data, const u8 *record
             return 1;
         return test->flags & BP_LOAD_UNTIL_NUL && !text[operand];
     }
-    if (test->flags & BP_LOAD_UNTIL_NUL) {
-        u32 end = 0;
-
-        while (end < size && text[end])
-            end++;
-        size = end;
-    }
+    if (test->flags & BP_LOAD_UNTIL_NUL)
+        size = until_nul(text, size);
     if (test->question == BP_ASK_ENDS)
         return size >= operand && same(text + size - operand, data, operand);
     if (test->question == BP_ASK_CONTAINS)
@@ -203,7 +213,7 @@ static inline int ask(const struct bp_test *test, const u8 *data, const u8 *reco
     }
 }
 
-int bp_keep(const struct bp_filter *filter, u32 type, const u8 *record, u32 length)
+int bp_passes(const struct bp_filter *filter, u32 type, const u8 *record, u32 length)
 {
     const u8 *image = (const u8 *)filter;
     u32 entry = filter->entry[type];
@@ -219,4 +229,130 @@ int bp_keep(const struct bp_filter *filter, u32 type, const u8 *record, u32 leng
         next = answer > 0 ? test->yes : answer ? test->missing : test->no;
     }
     return next == BP_KEEP;
+}
+
+/* SipHash-2-4 with 128 bits (Aumasson and Bernstein, 2012), of whole words. */
+struct sip {
+    u64 v[4];
+    u64 words;
+};
+
+static inline u64 rotated(u64 word, u32 by)
+{
+    return word << by | word >> (64 - by);
+}
+
+static void sip_rounds(u64 v[4], u32 rounds)
+{
+    while (rounds--) {
+        v[0] += v[1];
+        v[2] += v[3];
+        v[1] = rotated(v[1], 13) ^ v[0];
+        v[3] = rotated(v[3], 16) ^ v[2];
+        v[0] = rotated(v[0], 32);
+        v[2] += v[1];
+        v[0] += v[3];
+        v[1] = rotated(v[1], 17) ^ v[2];
+        v[3] = rotated(v[3], 21) ^ v[0];
+        v[2] = rotated(v[2], 32);
+    }
+}
+
+static void sip_begin(struct sip *sip, const u64 key[2])
+{
+    sip->v[0] = key[0] ^ 0x736f6d6570736575;
+    sip->v[1] = key[1] ^ 0x646f72616e646f6d ^ 0xee;
+    sip->v[2] = key[0] ^ 0x6c7967656e657261;
+    sip->v[3] = key[1] ^ 0x7465646279746573;
+    sip->words = 0;
+}
+
+static void sip_word(struct sip *sip, u64 word)
+{
+    sip->v[3] ^= word;
+    sip_rounds(sip->v, 2);
+    sip->v[0] ^= word;
+    sip->words++;
+}
+
+static u64 sip_end(struct sip *sip, u64 mark)
+{
+    sip->v[mark == 0xee ? 2 : 1] ^= mark;
+    sip_rounds(sip->v, 4);
+    return sip->v[0] ^ sip->v[1] ^ sip->v[2] ^ sip->v[3];
+}
+
+/* A value: what it is, then its words.  What is missing is no text and no number. */
+static void sip_part(struct sip *sip, const struct bp_test *part, const u8 *record, u32 length)
+{
+    const u8 *at = record + part->offset;
+    u32 size;
+
+    if (length < part->needs) {
+        sip_word(sip, ~0ull);
+        return;
+    }
+    if (part->question == BP_ASK_IN_RANGE) {
+        struct wide number = load_general(part, at);
+
+        sip_word(sip, ~1ull);
+        sip_word(sip, number.low);
+        sip_word(sip, number.high);
+        return;
+    }
+    size = reach(part, length);
+    if (part->flags & BP_LOAD_UNTIL_NUL)
+        size = until_nul(at, size);
+    sip_word(sip, size);
+    for (u32 i = 0; i < size; i += 8) {
+        u64 word = 0;
+
+        for (u32 j = 0; j < 8 && i + j < size; j++)
+            word |= (u64)at[i + j] << 8 * j;
+        sip_word(sip, word);
+    }
+}
+
+/* Remembers a combination; says whether it is new, or there is no room to know. */
+static int is_new(struct bp_unique *unique, u64 *slots, u64 low, u64 high)
+{
+    for (u64 i = low & unique->mask;; i = (i + 1) & unique->mask) {
+        u64 *slot = slots + 2 * i;
+
+        if (slot[0] == low && slot[1] == high)
+            return 0;
+        if (slot[0] | slot[1])
+            continue;
+        if (unique->used >= unique->most) {
+            unique->overflow++;
+        } else {
+            unique->used++;
+            slot[0] = low;
+            slot[1] = high;
+        }
+        return 1;
+    }
+}
+
+int bp_is_first(struct bp_filter *filter, u32 type, const u8 *record, u32 length)
+{
+    u8 *image = (u8 *)filter;
+    struct bp_unique *unique = (struct bp_unique *)(image + filter->unique);
+    const struct bp_parts *parts;
+    const struct bp_test *part;
+    struct sip sip;
+    u64 low, high;
+
+    if (!filter->unique)
+        return 1;
+    parts = &unique->parts[type];
+    part = (const struct bp_test *)(image + parts->at);
+    sip_begin(&sip, unique->key);
+    for (u32 i = 0; i < parts->count; i++)
+        sip_part(&sip, part + i, record, length);
+    sip_word(&sip, sip.words << 59);
+    low = sip_end(&sip, 0xee);
+    high = sip_end(&sip, 0xdd);
+    /* All zero is an empty slot. */
+    return is_new(unique, (u64 *)(image + unique->slots), low, low | high ? high : 1);
 }

@@ -1,6 +1,6 @@
 /* Which records are kept: `--filter`, compiled to instructions by bpfpack.runner.filters.bytecode.
  *
- * The image begins with a struct bp_filter; every place in it counts from there.
+ * The image, which `--unique` writes to, begins with a struct bp_filter; every place in it counts from there.
  */
 #ifndef BPFPACK_ENGINE_FILTER_H
 #define BPFPACK_ENGINE_FILTER_H
@@ -58,9 +58,27 @@ struct bp_glob {
     u64 takes[256]; /* states that a byte leads to */
 };
 
+/* Of `--unique`: which values of a record must not have been seen together. */
+struct bp_parts {
+    u32 at; /* place of struct bp_test, of which only where and how to read counts */
+    u32 count;
+};
+
+struct bp_unique {
+    u64 key[2];   /* of SipHash: nobody can make two combinations that look like one */
+    u64 overflow; /* records that were shown though there was no room to remember them */
+    u32 used;
+    u32 most;
+    u32 mask;  /* slots, a power of two, less one */
+    u32 slots; /* place of two words each, zero when empty */
+    struct bp_parts parts[]; /* as entry[] below */
+};
+
 struct bp_filter {
     u32 size; /* of the image */
     u32 types;
+    u32 unique; /* place of a struct bp_unique, or 0 */
+    u32 unused;
     /* Of each type, then of records of none: the place of its instructions, or all ones for
      * "keep", one less for "drop". */
     u32 entry[];
@@ -69,7 +87,11 @@ struct bp_filter {
 #define BP_KEEP_ALL 0xffffffffu
 #define BP_DROP_ALL 0xfffffffeu
 
-/* Says whether a record is shown; `type` is its index, filter->types when it is of none. */
-int bp_keep(const struct bp_filter *filter, u32 type, const u8 *record, u32 length);
+/* Whether a record passes the expression; `type` is its index, filter->types when of none. */
+int bp_passes(const struct bp_filter *filter, u32 type, const u8 *record, u32 length);
+
+/* Whether it is the first of its combination, or nothing is asked to be; remembers that it was
+ * shown, so it is asked once, when there is room for the line. */
+int bp_is_first(struct bp_filter *filter, u32 type, const u8 *record, u32 length);
 
 #endif

@@ -190,7 +190,7 @@ struct bp_program {
     address cases;  /* struct bp_case */
     u32 case_count;
     address discriminator; /* struct bp_field */
-    address filter;        /* 0: every record is shown */
+    address filter;        /* struct bp_filter; 0: every record is shown */
     address widths;        /* u32 for each column, the engine makes them grow */
     u32 width_count;
     struct bp_text first;   /* JSON array: what stands before the first record */

@@ -58,10 +58,12 @@ static u8 *error(u8 *out, const struct bp_op *op, const struct bp_field *field, 
 static u8 *timestamp(struct bp_program *program, u8 *out, const struct bp_op *op,
                      const struct bp_field *field, struct bp_number n)
 {
-    u8 *start = out;
-    out = bp_quote(out, op->quoted);
-    out = op->kind == BP_UTC ? bp_utc(program, out, field, n) : bp_local(program, out, field, n);
-    return out ? bp_quote(out, op->quoted) : missing(start, op);
+    if (op->kind == BP_LOCAL) {
+        u8 *end = bp_local(program, out, field, n);
+        return end ? end : bp_bytes(out, (const u8 *)"-", 1);
+    }
+    u8 *end = bp_utc(program, bp_quote(out, op->quoted), field, n);
+    return end ? bp_quote(end, op->quoted) : missing(out, op);
 }
 
 static double real(const struct bp_field *field, const u8 *from)

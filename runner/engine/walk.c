@@ -94,12 +94,12 @@ static u8 *show(struct bp_program *program, u8 *out, const struct bp_type *type,
     }
 }
 
-/* Takes one whole record; BP_EMPTY means that it is taken. */
+/* Takes one whole record, shown or not; BP_EMPTY means that it is taken. */
 static enum bp_status take(struct bp_run *run, struct bp_program *program, const u8 *record,
                            u32 length)
 {
     u32 kind = select(program, record, length);
-    if (program->filter && !bp_keep(bp_at(program->filter), kind, record, length))
+    if (program->filter && !bp_passes(bp_at(program->filter), kind, record, length))
         return BP_EMPTY;
     const struct bp_type *types = bp_at(program->types);
     const struct bp_type *type = types + kind;
@@ -108,6 +108,8 @@ static enum bp_status take(struct bp_run *run, struct bp_program *program, const
         run->needed = needed > 0xffffffffu ? 0xffffffffu : (u32)needed;
         return run->written ? BP_FULL : BP_ROOM;
     }
+    if (program->filter && !bp_is_first(bp_at(program->filter), kind, record, length))
+        return BP_EMPTY;
     u8 *out = bp_at(run->output);
     u8 *end = show(program, out + run->written, type, record, length);
     run->written = (u32)(end - out);

@@ -72,13 +72,27 @@ class Result(NamedTuple):
     needed: int
 
 
-class Host:
-    """An arena with one image in it."""
+class Arena:
+    """The memory of a library; it can be used again, by one host at a time."""
 
-    def __init__(self, assemble: Callable[[int], bytes], of: ctypes.CDLL | None = None) -> None:
-        self._library = of or library()
-        self._arena = ctypes.create_string_buffer(_ARENA)
-        self._view = memoryview(self._arena).cast("B")
+    def __init__(self, of: ctypes.CDLL | None = None) -> None:
+        self.library = of or library()
+        self._memory = ctypes.create_string_buffer(_ARENA)
+        self.view = memoryview(self._memory).cast("B")
+
+    def call(self) -> None:
+        """Call the engine."""
+        address = ctypes.c_void_p.in_dll(self.library, "bp_arena")
+        address.value = ctypes.addressof(self._memory)
+        self.library.bp_run(_CALL)
+
+
+class Host:
+    """An image in an arena, and records that are staged for it."""
+
+    def __init__(self, assemble: Callable[[int], bytes], arena: Arena | None = None) -> None:
+        self._arena = arena or Arena()
+        self._view = self._arena.view
         self.image = assemble(IMAGE)
         self._view[IMAGE : IMAGE + len(self.image)] = self.image
         self.staged = self.staged_end = _STAGED
@@ -94,9 +108,7 @@ class Host:
             *(self._view, _CALL, IMAGE, 0, self.staged, self.staged_end, _OUTPUT, size),
             *(most, 0, 0, 0, 0, 0, 0),
         )
-        address = ctypes.c_void_p.in_dll(self._library, "bp_arena")
-        address.value = ctypes.addressof(self._arena)
-        self._library.bp_run(_CALL)
+        self._arena.call()
         found = _RUN.unpack_from(self._view, _CALL)
         self.staged = found[2]
         taken, shown, written, needed, status = found[7:12]

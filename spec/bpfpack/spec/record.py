@@ -195,7 +195,9 @@ class _Builder:
         """Return the format that is asked for, or that types and names suggest."""
         display = self._display.get(place.key, _PLAIN)
         asked = display.format or ("enum" if display.labels else None)
-        return asked or _inferred(self._btf, place.type_id, place.path[-1])
+        if asked or place.bit_size:  # what types and names suggest is meant for whole members
+            return asked
+        return _inferred(self._btf, place.type_id, place.path[-1])
 
     def _bound(self, place: _Place) -> None:
         # Structs without members count too: there can be a great many in few bytes.
@@ -343,7 +345,7 @@ def _check(base: Base, size: int, dimensions: tuple[int, ...], shown: str, place
         raise SpecError(f"{base} of {size} bytes cannot be shown as {shown}")
     if 0 in dimensions[1:] or (not size and dimensions):
         raise SpecError("array of nothing cannot be shown")
-    if place.bit_size and (base == "bytes" or dimensions):
+    if place.bit_size and (base == "bytes" or dimensions or shown == "ipv4"):
         raise SpecError(f"bit-field cannot be shown as {shown}")
 
 

@@ -4,7 +4,18 @@ from collections.abc import Sequence
 from typing import Final
 
 from bpfpack.runner.engine.forms import RAW, TABLE, Form, form_of
-from bpfpack.runner.engine.image import CASE, FIELD, NUMBER, OP, RANGE, TYPE, ZONE, Image, wide
+from bpfpack.runner.engine.image import (
+    CASE,
+    FIELD,
+    NUMBER,
+    OP,
+    RANGE,
+    TYPE,
+    ZONE,
+    Image,
+    Table,
+    wide,
+)
 from bpfpack.runner.engine.labels import can_be
 from bpfpack.runner.engine.operations import (
     Operation,
@@ -66,11 +77,8 @@ class _Compiler:
     def image(self, clock: WallClock, columns: int, filtered: bytes | None) -> bytes:
         """Compile everything."""
         image, form, layouts = self._image, self._form, self._layouts()
-        if form.code == RAW:
-            types = [self._type(0, 0, [], Room(0, 1))] * 2
-        else:
-            types = [self._known_type(i, layout) for i, layout in enumerate(layouts)]
-            types.append(self._unknown())
+        types = [self._known_type(i, layout) for i, layout in enumerate(layouts)]
+        types.append(self._unknown())
         at = image.table(TYPE, types).at
         select, cases, discriminator = self._selection()
         separator = image.text(form.separator)
@@ -109,10 +117,9 @@ class _Compiler:
 
     def _known_type(self, index: int, layout: RecordLayout) -> tuple[int, ...]:
         image, manner = self._image, self._form.manner
-        rows = [put_field(image, f, layout.byte_order) for f in layout.fields]
-        fields = image.table(FIELD, rows)
-        if not index:
-            self._fields = [fields.at + i * FIELD.size for i in range(fields.length)]
+        rows, fields = self._put_fields(index, layout)
+        if self._form.code == RAW:
+            return self._type(*fields, [], Room(0, 1))
         visible = [(i, f) for i, f in enumerate(layout.fields) if not f.hidden]
         operations = []
         for cell in self._form.types[index]:
@@ -129,7 +136,19 @@ class _Compiler:
             )  # fmt: skip
         return self._type(*fields, operations)
 
+    def _put_fields(
+        self, index: int, layout: RecordLayout
+    ) -> tuple[Sequence[tuple[int, ...]], Table]:
+        """The rows of a type's fields, and where they lie."""
+        rows = [put_field(self._image, f, layout.byte_order) for f in layout.fields]
+        fields = self._image.table(FIELD, rows)
+        if not index:
+            self._fields = [fields.at + i * FIELD.size for i in range(fields.length)]
+        return rows, fields
+
     def _unknown(self) -> tuple[int, ...]:
+        if self._form.code == RAW:
+            return self._type(0, 0, [], Room(0, 1))
         first, *rest = self._form.unknown
         if not rest:
             return self._type(0, 0, [put_literal(self._image, first)])
@@ -155,7 +174,7 @@ class _Compiler:
     def _selection(self) -> tuple[int, tuple[int, int], int]:
         """How types are told apart: the way, the cases, and the field that is looked at."""
         output, image = self._known.output, self._image
-        if self._form.code == RAW or len(output.types) == 1:
+        if len(output.types) == 1:
             return _ONE, (0, 0), 0
         if output.discriminator is None:
             sizes = sorted((-t.layout.size, i) for i, t in enumerate(output.types))

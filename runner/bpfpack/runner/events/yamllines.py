@@ -31,7 +31,7 @@ def yaml_string(text: str) -> str:
     '"a\\U000e0001"'
     """
     quoted = json_string(text)
-    if quoted.isascii() and "\\" in quoted:
+    if "\\u" in quoted:
         # An escaped backslash before "ud83d" is text that somebody wrote.
         return "\\\\".join(_PAIR.sub(_one, part) for part in quoted.split("\\\\"))
     return quoted
