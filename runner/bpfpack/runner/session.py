@@ -1,6 +1,7 @@
 """One package in the kernel, from open to clean."""
 
 from collections.abc import Collection
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from bpfpack.runner import capabilities
@@ -31,6 +32,8 @@ class Session:
         self.links: list[Link] = []
         self.sources: dict[str, ClosableSource] = {}
         self._texts: dict[str, TextLink] = {}
+        #: What is to be closed before the session is.
+        self.closing = ExitStack()
 
     @classmethod
     def open(
@@ -105,7 +108,10 @@ class Session:
         try:
             self.detach()
         finally:
-            self._free()
+            try:
+                self.closing.close()
+            finally:
+                self._free()
 
     def _free(self) -> None:
         try:

@@ -9,7 +9,8 @@ graphs are made of such lines.  *flamegraph.svg*: one picture of everything, mad
 *json*: one line for each sample, ``{"time":..,"stacks":[{"key":{..},"count":..,"kernel":[..],
 "user":[..]}]}``, the innermost function first, each ``{"address":"0x..","function":..,
 "offset":..,"file":..}`` without what is not known; a stack that the kernel had no room for is
-null, and ``[missed]`` elsewhere.
+null, and ``[missed]`` elsewhere; ``"incomplete":true`` where stacks may be missing, and
+``"mappings_lost":N`` where names may be.
 
 With an interval a sample shows what was added since the one before.
 
@@ -69,6 +70,11 @@ class KernelNames(Protocol):
 
 class UserNames(Protocol):
     """`bpfpack.runner.symbols.user.UserSymbols` is one."""
+
+    @property
+    def lost(self) -> int:
+        """Changes of what processes have mapped that nobody knows of."""
+        ...
 
     def look(self, pid: int) -> None:
         """Remember what a process has mapped."""
@@ -211,6 +217,7 @@ class StackSampler:
     def _json(self, found: Sequence[_Stack], keys: int) -> str:
         stacks = ",".join(map(self._json_one, found))
         more = ',"incomplete":true' if may_miss(self._elements, keys) else ""
+        more += f',"mappings_lost":{self._lost}' if self._lost else ""
         return f'{{{self._output.tag()}"time":"{utc(self._now())}","stacks":[{stacks}]{more}}}'
 
     def _json_one(self, one: _Stack) -> str:
@@ -245,9 +252,20 @@ class StackSampler:
     def _picture(self, found: Sequence[_Stack], keys: int) -> str:
         from bpfpack.runner.events.flamegraph import flamegraph
 
-        notes = [_INCOMPLETE] if may_miss(self._elements, keys) else []
+        notes = self._notes(keys)
         stacks = (([*_labelled(self._ends(one)), *_steps(one)], one.times) for one in found)
         return flamegraph(stacks, title=self._output.name, notes=notes)
+
+    def _notes(self, keys: int) -> list[str]:
+        """What is wrong with a sample."""
+        notes = [_INCOMPLETE] if may_miss(self._elements, keys) else []
+        if self._lost:
+            notes.append(f"{self._lost} changes of what processes map were lost: names may be too")
+        return notes
+
+    @property
+    def _lost(self) -> int:
+        return 0 if self._users is None else self._users.lost
 
     def _table(self, found: Sequence[_Stack], keys: int) -> list[str]:
         name = "" if self._output.alone else f" {printable(self._output.name)}"
@@ -261,8 +279,7 @@ class StackSampler:
             lines += ["", f"({len(shown) - most} more stacks)"]
         if self._user_of and self._users is None:
             lines += ["", "(in a PID namespace of its own, bpfpack cannot name what others run)"]
-        if may_miss(self._elements, keys):
-            lines += ["", f"({_INCOMPLETE})"]
+        lines += [line for note in self._notes(keys) for line in ("", f"({note})")]
         if self._terminal:
             lines = [fit(line, self._terminal.columns) for line in lines]
         return lines if self._samples == 1 else ["", *lines]

@@ -48,8 +48,6 @@ class UserSymbols:
 
     def look(self, pid: int) -> None:
         """Remember what a process has mapped, for when it has ended."""
-        if self.feed is not None:
-            self.feed.drain()
         self._mappings.look(pid)
 
     def frames(self, pid: int, addresses: Sequence[int]) -> tuple[Frame, ...]:
@@ -57,8 +55,10 @@ class UserSymbols:
 
         All but the first are where calls return to.
         """
+        if self.feed is not None:
+            self.feed.drain()
         if not self._mappings.known(pid):
-            self.look(pid)
+            self._mappings.look(pid)
         return tuple(self._frame(pid, address, i > 0) for i, address in enumerate(addresses))
 
     def close(self) -> None:

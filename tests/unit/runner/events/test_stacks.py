@@ -60,6 +60,8 @@ class Elements(DictElements):
 class Names:
     """Names of all that there is; ``alive`` are the processes that can still be asked."""
 
+    lost = 0
+
     def __init__(self) -> None:
         self.alive: set[int] = {7, 8}
         self.looked: list[int] = []
@@ -108,6 +110,15 @@ def test_json(elements: Elements) -> None:
     }
     assert (second["kernel"], second["count"]) == ([], 3)
     assert (third["kernel"], third["user"]) == (None, [])
+
+
+def test_what_processes_map_may_be_lost(elements: Elements) -> None:
+    names = Names()
+    assert "mappings_lost" not in _sampler("json", elements, names=names).sample().decode()
+    names.lost = 3
+    assert json.loads(_sampler("json", elements, names=names).sample())["mappings_lost"] == 3
+    table = _sampler("table", elements, names=names).sample().decode()
+    assert table.endswith("(3 changes of what processes map were lost: names may be too)\n")
 
 
 def test_folded_lines_are_of_all_processes(elements: Elements) -> None:
