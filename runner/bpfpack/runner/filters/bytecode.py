@@ -5,6 +5,7 @@ when the value is missing.  Places lie ahead, so that every record's walk ends; 
 and ``not`` need no instruction of their own.
 """
 
+import secrets
 import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
@@ -23,6 +24,7 @@ from bpfpack.runner.filters.predicates import (
     Test,
     Text,
 )
+from bpfpack.runner.filters.unique import Distinct
 
 #: Places that are none: the record is kept, or not (``BP_KEEP``, ``BP_DROP``).
 _KEEP: Final = 0xFFFF
@@ -49,7 +51,10 @@ _SIGNED: Final = 1
 _SWAPPED: Final = 2
 _UNTIL_NUL: Final = 4
 
-_HEAD: Final = struct.Struct("<II")
+_HEAD: Final = struct.Struct("<IIII")
+_UNIQUE: Final = struct.Struct("<QQQIIII")
+_PARTS: Final = struct.Struct("<II")
+_SLOT: Final = 16
 _TEST: Final = struct.Struct("<BBBBHHHHIIIIIQQ")
 _U64: Final = (1 << 64) - 1
 
@@ -81,7 +86,7 @@ _Entry: TypeAlias = "Sequence[_Instruction] | int"
 class Assembly:
     """Collects the code of all types and the operands that they share.
 
-    ``assemble`` gives the image: its size and the number of types, the place of each type's
+    The image: its size, the number of types, the place of ``--unique``; the place of each type's
     first instruction (of records of no known type last), instructions, operands.
     """
 
@@ -89,7 +94,7 @@ class Assembly:
         self._data = bytearray()
         self._shared: dict[bytes, int] = {}
 
-    def assemble(self, predicates: Sequence[Predicate]) -> bytes:
+    def assemble(self, predicates: Sequence[Predicate], unique: Distinct | None = None) -> bytes:
         """Return the image; every place in it counts from its beginning."""
         entries = [_Code(self).of(p) for p in predicates]
         at = _aligned(_HEAD.size + 4 * len(entries))
@@ -101,10 +106,12 @@ class Assembly:
                 places.append(at + len(code) * _TEST.size)
                 code += entry
         operands = at + len(code) * _TEST.size
-        head = _HEAD.pack(operands + len(self._data), len(entries) - 1)
+        end = operands + len(self._data)
+        more = b"" if unique is None else _remembering(unique, end)
+        head = _HEAD.pack(end + len(more), len(entries) - 1, end if more else 0, 0)
         head += struct.pack(f"<{len(places)}I", *places)
         body = b"".join(_TEST.pack(*one._replace(data=one.data + operands)) for one in code)
-        return head.ljust(at, b"\0") + body + bytes(self._data)
+        return head.ljust(at, b"\0") + body + bytes(self._data) + more
 
     def operand(self, data: bytes) -> int:
         """Return where an operand stands among the operands, 8-byte aligned."""
@@ -112,6 +119,50 @@ class Assembly:
             self._shared[data] = len(self._data)
             self._data += data.ljust(_aligned(len(data)), b"\0")
         return self._shared[data]
+
+
+def overflow_of(image: memoryview) -> int:
+    """How many records of an image in use were shown though they may repeat."""
+    place = _HEAD.unpack_from(image)[2]
+    return int(_UNIQUE.unpack_from(image, place)[2]) if place else 0
+
+
+def _remembering(unique: Distinct, at: int) -> bytes:
+    """A ``struct bp_unique`` for that place, what it reads, and its empty slots."""
+    parts = at + _UNIQUE.size + _PARTS.size * len(unique.parts)
+    rows, code = b"", b""
+    for leaves in unique.parts:
+        rows += _PARTS.pack(parts + len(code), len(leaves))
+        code += b"".join(_TEST.pack(*_part(leaf)) for leaf in leaves)
+    slots = 1 << (2 * unique.most).bit_length()
+    key = secrets.randbits(64), secrets.randbits(64)
+    place = _aligned(parts + len(code))
+    head = _UNIQUE.pack(*key, 0, 0, unique.most, slots - 1, place)
+    return (head + rows + code).ljust(place - at, b"\0") + bytes(slots * _SLOT)
+
+
+def _part(leaf: Leaf | None) -> _Instruction:
+    """What is read of one value; None is one that no record of the type has."""
+    if leaf is None:
+        leaf = Leaf(kind="bytes", offset=0, size=0, needs=_WHOLE_KEEP)
+    number = leaf.kind in ("number", "float")
+    return _Instruction(
+        question=_IN_RANGE if number else _EQUALS,
+        load=_GENERAL,
+        shift=leaf.shift,
+        bits=leaf.bits,
+        yes=0,
+        no=0,
+        missing=0,
+        flags=_flags(leaf),
+        offset=leaf.offset,
+        size=leaf.size,
+        needs=leaf.needs,
+        data=0,
+        length=0,
+        first=0,
+        span=0,
+    )
 
 
 def _aligned(size: int) -> int:

@@ -5,12 +5,12 @@ that no type has, and a value that fits the field of none, is an error.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from bpfpack.runner.filters import comparisons, grammar
 from bpfpack.runner.filters.leaves import find, leaf, whole
 from bpfpack.runner.filters.literals import Misfit
+from bpfpack.runner.filters.names import near
 from bpfpack.runner.filters.predicates import (
     Constant,
     Predicate,
@@ -22,9 +22,6 @@ from bpfpack.runner.filters.predicates import (
 from bpfpack.spec.errors import SpecError, UsageError
 from bpfpack.spec.record import Field, RecordLayout
 from bpfpack.spec.safetext import printable
-
-#: Known names that an error lists.
-_LISTED: Final = 24
 
 
 class Kind(NamedTuple):
@@ -90,19 +87,6 @@ def _shown(kind: Kind) -> Iterator[str]:
     for field in kind.layout.fields:
         if not field.hidden:
             yield field.name + "[0]" * len(field.dimensions)
-
-
-def near(name: str, known: Sequence[str]) -> str:
-    """Say which names there are, the one that is most like the wrong one first.
-
-    >>> near("pidd", ["pid", "comm"])
-    'did you mean pid? the fields are pid, comm'
-    """
-    close = get_close_matches(name[:80], known, n=1)
-    meant = f"did you mean {printable(close[0], 80)}? " if close else ""
-    more = ", ..." if len(known) > _LISTED else ""
-    listed = ", ".join(printable(n, 80) for n in known[:_LISTED])
-    return f"{meant}the fields are {listed}{more}"
 
 
 class _Checker:
