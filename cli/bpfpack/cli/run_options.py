@@ -52,6 +52,36 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="file", long="--file", short="-f", metavar="FILE", help="write what is shown to FILE"
     ),
     Option(
+        name="filter",
+        long="--filter",
+        metavar="EXPR",
+        help="show only events such as 'pid > 1 and comm ~ \"ssh*\"'",
+    ),
+    Option(
+        name="fields",
+        long="--fields",
+        metavar="NAMES",
+        help="show pid,comm in that order; -pid: all but that",
+    ),
+    Option(
+        name="unique",
+        long="--unique",
+        metavar="NAMES",
+        help="show the first event of each combination of pid,comm",
+    ),
+    Option(
+        name="sort",
+        long="--sort",
+        metavar="NAMES",
+        help="rows of sampled tables: by a, then from the largest b: a,-b",
+    ),
+    Option(
+        name="limit",
+        long="--limit",
+        metavar="N",
+        help="N rows of each sampled table; of events, end after N",
+    ),
+    Option(
         name="attach",
         long="--attach",
         metavar="[PROG=]TARGET",

@@ -78,10 +78,11 @@ class Sampled:
 class Result:
     """How a run went.
 
-    ``events`` are the records taken (samples, when there is no stream), ``lost`` those that
-    never came: exact, or None where nobody could count them.  ``dropped`` lines (bytes, for
-    raw output) were formatted but not taken by the reader.  ``fill`` is the largest share
-    of a kernel buffer seen in use.  ``sampled`` says that there was no stream, only maps.
+    ``events`` are the records shown (samples, when there is no stream), ``filtered`` those
+    that were not to be shown, ``lost`` those that never came: exact, or None where nobody could
+    count them.  ``dropped`` lines (bytes, for raw output) were formatted but not taken by the
+    reader.  ``fill`` is the largest share of a kernel buffer seen in use.  ``sampled`` says that
+    there was no stream, only maps.
     """
 
     reason: Reason
@@ -90,6 +91,7 @@ class Result:
     dropped: int
     fill: float | None = None
     sampled: bool = False
+    filtered: int = 0
 
     def summary(self) -> str:
         """One line for stderr.
@@ -98,9 +100,12 @@ class Result:
         '3 events, loss unknown (possible: a buffer was 95% full)'
         >>> Result(reason="sigint", events=1, lost=0, dropped=2).summary()
         '1 event, 0 lost, 2 not written: the reader had stopped'
+        >>> Result(reason="timeout", events=1, lost=0, dropped=0, filtered=9).summary()
+        '1 event (9 filtered out), 0 lost'
         """
         noun = "sample" if self.sampled else "event"
-        parts = [f"{self.events} {noun}{'' if self.events == 1 else 's'}"]
+        out = f" ({self.filtered} filtered out)" if self.filtered else ""
+        parts = [f"{self.events} {noun}{'' if self.events == 1 else 's'}{out}"]
         if not self.sampled:
             parts.append(self._loss())
         if self.dropped:
@@ -143,7 +148,7 @@ class Loop:
         self._target: select.poll | None = None
         self._deadline: float | None = None
         self._due: list[float | None] = []
-        self._events = 0
+        self._events = self._filtered = 0
         self._discarded = 0
         self._fill: float | None = None
         self._shown: EventStream | None = None
@@ -171,6 +176,7 @@ class Loop:
             dropped=self._sink.dropped + self._discarded,
             fill=self._fill,
             sampled=not self._streams,
+            filtered=self._filtered,
         )
 
     def _register(self, waiting: select.epoll) -> None:
@@ -260,6 +266,7 @@ class Loop:
 
     def _account(self, taken: Taken) -> None:
         self._events += taken.shown
+        self._filtered += taken.records - taken.shown
         if taken.fill is not None:
             self._fill = max(taken.fill, self._fill or 0.0)
 

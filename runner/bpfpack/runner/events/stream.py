@@ -4,9 +4,10 @@ Two things stand behind it: a source and the plain formatter, which is the refer
 engine (`bpfpack.runner.engine.streams`).
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
-from bpfpack.runner.events.batch import Source
+from bpfpack.runner.events.batch import Batch, Source
 from bpfpack.runner.events.formatter import Formatter
 from bpfpack.spec.value import valuetype
 
@@ -66,10 +67,11 @@ class EventStream(Protocol):
 
 @valuetype
 class Stream:
-    """A source of events and what formats them."""
+    """A source of events and what formats them; ``kept`` leaves out what is not shown."""
 
     source: Source
     formatter: Formatter
+    kept: Callable[[Batch], Batch] | None = None
 
     @property
     def fd(self) -> int:
@@ -86,12 +88,13 @@ class Stream:
         batch = self.source.drain(most)
         if batch is None:
             return NOTHING
-        output, count = b"", len(batch.records)
-        if count:
-            output = self.formatter.format(batch)
+        count = len(batch.records)
+        kept = batch if self.kept is None else self.kept(batch)
+        shown = len(kept.records)
+        output = self.formatter.format(kept) if shown else b""
         return Taken(
             records=count,
-            shown=count,
+            shown=shown,
             size=len(output),
             output=output,
             fill=batch.fill,
@@ -103,8 +106,11 @@ class Stream:
         batch = self.source.drain(min(most, _BATCH))
         if batch is None:
             return NOTHING
-        count, size = len(batch.records), sum(length for _, length in batch.records)
-        return Taken(records=count, shown=count, size=size, output=b"", fill=batch.fill)
+        kept = batch if self.kept is None else self.kept(batch)
+        shown, size = len(kept.records), sum(length for _, length in kept.records)
+        return Taken(
+            records=len(batch.records), shown=shown, size=size, output=b"", fill=batch.fill
+        )
 
     def lost(self) -> int | None:
         """See `EventStream`."""
