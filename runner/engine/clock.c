@@ -42,19 +42,13 @@ static struct moment moment_of(const struct bp_program *program, const struct bp
     return found;
 }
 
-static u8 *two(u8 *out, u32 n)
-{
-    bp_store16(out, (u16)bp_pair(n));
-    return out + 2;
-}
-
 static u8 *time_of_day(u8 *out, u32 second)
 {
-    out = two(out, second / 3600);
+    out = bp_two(out, second / 3600);
     *out++ = ':';
-    out = two(out, second / 60 % 60);
+    out = bp_two(out, second / 60 % 60);
     *out++ = ':';
-    return two(out, second % 60);
+    return bp_two(out, second % 60);
 }
 
 /* Counts years from March on, so that a leap day is the last one: 146097 days in 400 years. */
@@ -68,11 +62,11 @@ static u8 *date(u8 *out, u32 days)
     day -= (153 * month + 2) / 5;
     year += 400 * era + (month >= 10);
     month += month < 10 ? 3 : (u32)-9;
-    out = two(two(out, year / 100), year % 100);
+    out = bp_two(bp_two(out, year / 100), year % 100);
     *out++ = '-';
-    out = two(out, month);
+    out = bp_two(out, month);
     *out++ = '-';
-    return two(out, day + 1);
+    return bp_two(out, day + 1);
 }
 
 static void write_utc(struct bp_program *program, s64 second)
@@ -128,6 +122,8 @@ u8 *bp_local(struct bp_program *program, u8 *out, const struct bp_field *field,
     }
     bp_store64(out, bp_load64(program->local_text));
     out[8] = '.';
-    bp_store32(out + 9, bp_four(moment.nanosecond / 1000000) >> 8);
+    u32 millisecond = moment.nanosecond / 1000000;
+    out[9] = (u8)('0' + millisecond / 100);
+    bp_two(out + 10, millisecond % 100);
     return out + 12;
 }

@@ -1,5 +1,5 @@
 /* A record as a line of aligned columns, as `events/table.py` makes them. */
-#include "engine.h"
+#include "quick.h"
 
 /* No cell makes a column wider than this. */
 #define WIDEST 64u
@@ -53,7 +53,7 @@ static u8 *cell(struct bp_program *program, u8 *out, const struct bp_op *op, con
 {
     u32 *room = (u32 *)bp_at(program->widths) + op->column;
     u8 *end = op->kind == BP_LITERAL ? bp_text(out, op->before)
-                                     : bp_value(program, out, op, record, length);
+                                     : bp_quick(program, out, op, record, length);
     u32 width = bp_is_ascii_kind(op) ? (u32)(end - out) : width_of(program, out, end);
     if (width > *room)
         *room = width < WIDEST ? width : *room > WIDEST ? *room : WIDEST;

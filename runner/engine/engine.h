@@ -63,11 +63,13 @@ static inline void bp_store16(u8 *to, u16 word)
     __builtin_memcpy(to, &word, 2);
 }
 
-/* Copies by eights: up to 7 bytes more are read and written. */
+/* Copies 16 bytes, and more by eights: up to 16 more than it has are read and written. */
 static inline u8 *bp_text(u8 *out, struct bp_text text)
 {
     const u8 *from = bp_at(text.at);
-    for (u32 done = 0; done < text.size; done += 8)
+    bp_store64(out, bp_load64(from));
+    bp_store64(out + 8, bp_load64(from + 8));
+    for (u32 done = 16; done < text.size; done += 8)
         bp_store64(out + done, bp_load64(from + done));
     return out + text.size;
 }
@@ -101,6 +103,32 @@ static inline u64 bp_magnitude(struct bp_number n)
 
 /* load.c: any number of a field, at `from`. */
 struct bp_number bp_number(const struct bp_field *field, const u8 *from);
+
+static inline struct bp_number bp_sign_extended(s64 low)
+{
+    struct bp_number number = {(u64)low, low < 0 ? ~0ull : 0, low < 0};
+    return number;
+}
+
+/* The same, the common ones in few steps. */
+static inline struct bp_number bp_quick_number(const struct bp_field *field, const u8 *from)
+{
+    struct bp_number number = {0, 0, 0};
+    switch (field->quick) {
+    case 4:
+        number.low = bp_load32(from);
+        return number;
+    case 8:
+        number.low = bp_load64(from);
+        return number;
+    case BP_QUICK_SIGNED + 4:
+        return bp_sign_extended((s32)bp_load32(from));
+    case BP_QUICK_SIGNED + 8:
+        return bp_sign_extended((s64)bp_load64(from));
+    default:
+        return bp_number(field, from);
+    }
+}
 
 /* numbers.c */
 u8 *bp_wide_decimal(u8 *out, struct bp_number number);

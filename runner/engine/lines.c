@@ -1,5 +1,5 @@
 /* A record as the texts of its operations, one after the other. */
-#include "engine.h"
+#include "quick.h"
 
 /* What tells elements of a JSON array apart. */
 static u8 *separated(struct bp_program *program, u8 *out)
@@ -17,7 +17,7 @@ u8 *bp_line(struct bp_program *program, u8 *out, const struct bp_type *type, con
         out = separated(program, out);
     for (; op < last; op++) {
         out = bp_text(out, op->before);
-        out = bp_value(program, out, op, record, length);
+        out = bp_quick(program, out, op, record, length);
     }
     return bp_text(out, last->before);
 }

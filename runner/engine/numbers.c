@@ -1,12 +1,5 @@
-/* Whole numbers as text. */
+/* Whole numbers as text, the rarer ones. */
 #include "decimal.h"
-
-const u8 bp_pairs[200] =
-    "0001020304050607080910111213141516171819202122232425262728293031323334353637383940414243444546"
-    "4748495051525354555657585960616263646566676869707172737475767778798081828384858687888990919293"
-    "949596979899";
-
-static const u8 nibbles[16] = "0123456789abcdef";
 
 /* Divides in place, 32 bits at a time; returns the rest. */
 static u32 divide(u32 *limbs, u32 by)
@@ -53,32 +46,22 @@ u8 *bp_wide_decimal(u8 *out, struct bp_number n)
     return unsigned_decimal(out, n.low, n.high);
 }
 
-static u8 *hex64(u8 *out, u64 n, u32 digits)
-{
-    for (u32 i = digits; i-- > 0; n >>= 4)
-        out[i] = nibbles[n & 15];
-    return out + digits;
-}
-
-static u32 hex_digits(u64 n)
-{
-    return n ? (67 - (u32)__builtin_clzll(n)) / 4 : 1;
-}
-
 u8 *bp_hex(u8 *out, u64 low, u64 high)
 {
     *out++ = '0';
     *out++ = 'x';
     if (!high)
-        return hex64(out, low, hex_digits(low));
-    return hex64(hex64(out, high, hex_digits(high)), low, 16);
+        return bp_hex64(out, low);
+    return bp_hex8(bp_hex8(bp_hex64(out, high), (u32)(low >> 32)), (u32)low);
 }
 
 u8 *bp_hexdump(u8 *out, const u8 *from, u32 size)
 {
-    for (u32 i = 0; i < size; i++) {
-        *out++ = nibbles[from[i] >> 4];
-        *out++ = nibbles[from[i] & 15];
+    for (; size >= 4; size -= 4, from += 4)
+        out = bp_hex8(out, __builtin_bswap32(bp_load32(from)));
+    for (; size; size--, from++) {
+        u8 *end = bp_hex8(out, (u32)*from << 24);
+        out = end - 6;
     }
     return out;
 }

@@ -8,12 +8,6 @@ static u8 *three(u8 *out, double number)
     return bp_fixed(out, number, number < 9.995 ? 2 : number < 99.95 ? 1 : 0);
 }
 
-static u8 *two(u8 *out, u64 n)
-{
-    bp_store16(out, (u16)bp_pair((u32)n));
-    return out + 2;
-}
-
 static u8 *unit(u8 *out, const char *name)
 {
     while (*name)
@@ -27,14 +21,14 @@ static u8 *long_duration(u8 *out, u64 seconds)
     u64 minutes = seconds / 60, hours = minutes / 60, days = hours / 24;
     if (days) {
         out = unit(bp_u64(out, days), "d");
-        return unit(two(out, hours % 24), "h");
+        return unit(bp_two(out, (u32)(hours % 24)), "h");
     }
     if (hours) {
         out = unit(bp_u64(out, hours), "h");
-        return unit(two(out, minutes % 60), "m");
+        return unit(bp_two(out, (u32)(minutes % 60)), "m");
     }
     out = unit(bp_u64(out, minutes), "m");
-    return unit(two(out, seconds % 60), "s");
+    return unit(bp_two(out, (u32)(seconds % 60)), "s");
 }
 
 /* What would be rounded to 1000 is one of the next unit. */

@@ -10,7 +10,7 @@
 
 #include "call.h"
 
-/* Text; behind it there are at least 7 more bytes, so that it can be copied by eights. */
+/* Text; behind it there are 16 more bytes, so that it can be copied without looking. */
 struct bp_text {
     address at;
     u32 size;
@@ -29,6 +29,8 @@ enum bp_base {
     BP_BYTES, /* bytes that are no number */
 };
 
+#define BP_QUICK_SIGNED 16
+
 /* One leaf of a record: where it is, and how it is read.  Every form and the filter use these. */
 struct bp_field {
     u32 offset;
@@ -43,7 +45,7 @@ struct bp_field {
     u8 shift;    /* a bit-field: its `bits` above the lowest `shift` of the number */
     u8 bits;     /* 0: no bit-field */
     u8 clock;    /* of a timestamp: which of bp_program.clocks */
-    u8 unused;
+    u8 quick;    /* a number of 4 or 8 bytes as it lies: the size, BP_QUICK_SIGNED more if signed */
     u32 scale;   /* of a timestamp or duration: nanoseconds in one */
 };
 
@@ -104,6 +106,8 @@ enum bp_kind {
     BP_STRING,
     BP_UNKNOWN, /* the whole record as digits */
     BP_LITERAL, /* nothing but what stands before it */
+    BP_LIST,    /* an array as in JSON */
+    BP_JOINED,  /* an array joined by commas, at most 4096 characters */
 };
 
 /* How text is written. */
@@ -119,7 +123,7 @@ struct bp_op {
     u8 kind;               /* enum bp_kind */
     u8 style;              /* enum bp_style */
     u8 quoted;             /* a value that is text in JSON: the quote, else 0 */
-    u8 list;               /* an array: 0 none, 1 as in JSON, 2 joined by commas and capped */
+    u8 element;            /* BP_LIST, BP_JOINED: enum bp_kind of each element */
     u8 requote;            /* CSV: quoted once more, where its text asks for it */
     u8 right;              /* table: stands right */
     u16 column;            /* table: place in bp_program.widths */

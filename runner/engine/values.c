@@ -17,7 +17,7 @@ static u8 *any_number(u8 *out, struct bp_number n)
 static u8 *missing(u8 *out, const struct bp_op *op)
 {
     /* An element of a list in a CSV cell is JSON. */
-    return op->list == 1 ? bp_bytes(out, (const u8 *)"null", 4) : bp_text(out, op->missing);
+    return op->kind == BP_LIST ? bp_bytes(out, (const u8 *)"null", 4) : bp_text(out, op->missing);
 }
 
 static u8 *boolean(u8 *out, struct bp_number n)
@@ -58,7 +58,7 @@ static u8 *error(u8 *out, const struct bp_op *op, const struct bp_field *field, 
 static u8 *timestamp(struct bp_program *program, u8 *out, const struct bp_op *op,
                      const struct bp_field *field, struct bp_number n)
 {
-    if (op->kind == BP_LOCAL) {
+    if (op->element == BP_LOCAL) {
         u8 *end = bp_local(program, out, field, n);
         return end ? end : bp_bytes(out, (const u8 *)"-", 1);
     }
@@ -86,7 +86,7 @@ static u8 *floating(u8 *out, const struct bp_op *op, const struct bp_field *fiel
 {
     double x = field->size == 4 ? single(field, from) : real(field, from);
     u32 is_finite = x - x == 0;
-    if (op->kind == BP_REPR)
+    if (op->element == BP_REPR)
         return is_finite ? bp_repr(out, x, op->style == BP_YAML) : missing(out, op);
     if (is_finite)
         return bp_general(out, x);
@@ -109,7 +109,7 @@ static u8 *address_text(u8 *out, const struct bp_op *op, const struct bp_field *
                         const u8 *from)
 {
     out = bp_quote(out, op->quoted);
-    out = op->kind == BP_IPV4 ? bp_ipv4(out, from, field->swap) : bp_ipv6(out, from, field->swap);
+    out = op->element == BP_IPV4 ? bp_ipv4(out, from, field->swap) : bp_ipv6(out, from, field->swap);
     return bp_quote(out, op->quoted);
 }
 
@@ -121,8 +121,8 @@ static u8 *wide(u8 *out, const struct bp_op *op, struct bp_number n)
 static u8 *of_number(struct bp_program *program, u8 *out, const struct bp_op *op,
                      const struct bp_field *field, const u8 *from)
 {
-    struct bp_number n = bp_number(field, from);
-    switch (op->kind) {
+    struct bp_number n = bp_quick_number(field, from);
+    switch (op->element) {
     case BP_DECIMAL:
         return number(out, n);
     case BP_WIDE:
@@ -152,7 +152,7 @@ static inline u8 *element(struct bp_program *program, u8 *out, const struct bp_o
                           const u8 *from, u32 size)
 {
     const struct bp_field *field = bp_at(op->field);
-    switch (op->kind) {
+    switch (op->element) {
     case BP_U8:
         return bp_small(out, *from);
     case BP_U16:
@@ -235,8 +235,8 @@ static u8 *elements(struct bp_program *program, u8 *out, const struct bp_op *op,
     const struct bp_field *field = bp_at(op->field);
     u32 count = field->count ? field->count : (length - field->offset) / field->size;
     const u8 *from = record + field->offset;
-    return op->list == 1 ? list(program, out, op, from, count)
-                         : joined(program, out, op, from, count);
+    return op->kind == BP_LIST ? list(program, out, op, from, count)
+                               : joined(program, out, op, from, count);
 }
 
 /* RFC 4180: in quotes, and each quote twice, where there is a comma or a quote. */
@@ -269,7 +269,7 @@ u8 *bp_value(struct bp_program *program, u8 *out, const struct bp_op *op, const 
     if (op->kind == BP_UNKNOWN)
         return bp_hexdump(out, record, length);
     u8 *start = out;
-    if (op->list) {
+    if (op->kind == BP_LIST || op->kind == BP_JOINED) {
         out = elements(program, out, op, record, length);
     } else {
         const struct bp_field *field = bp_at(op->field);
@@ -282,5 +282,5 @@ u8 *bp_value(struct bp_program *program, u8 *out, const struct bp_op *op, const 
 
 u32 bp_is_ascii_kind(const struct bp_op *op)
 {
-    return op->kind < BP_LABEL && op->list != 2;
+    return op->kind < BP_LABEL;
 }

@@ -24,8 +24,9 @@ PROGRAM: Final = struct.Struct("<4q26I2q24s8s")
 
 #: What an image may have: the engine's memory has 4 GiB for everything.
 _MOST: Final = 1 << 28
-#: Texts are copied by eights.
 _WORD: Final = 8
+#: Copying a text reads so much behind it.
+_BEHIND: Final = 16
 _U64: Final = (1 << 64) - 1
 
 
@@ -78,7 +79,7 @@ class Image:
         data = text.encode() if isinstance(text, str) else text
         found = self._texts.get(data)
         if found is None:
-            at = self.bytes_(data + bytes(_WORD))
+            at = self.bytes_(data + bytes(_BEHIND))
             found = self._texts[data] = Text(at, len(data))
         return found
 

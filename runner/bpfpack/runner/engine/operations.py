@@ -50,6 +50,8 @@ class Kind(IntEnum):
     STRING = 22
     UNKNOWN = 23
     LITERAL = 24
+    LIST = 25
+    JOINED = 26
 
 
 class Style(IntEnum):
@@ -91,6 +93,8 @@ _ROOM: Final = {
     },
     **{Kind.IPV4: 17, Kind.IPV6: 47},
 }
+#: BP_QUICK_SIGNED of ``runner/engine/table.h``.
+_QUICK_SIGNED: Final = 16
 _NUMBER_ROOM: Final = 42
 #: Characters that a cell shows, and the bytes of text that can matter for them.
 _CHARACTERS: Final = 4096
@@ -152,14 +156,22 @@ def put_field(image: Image, field: Field, byte_order: ByteOrder) -> tuple[int, .
         raise SpecError(f"number of {field.size} bytes", path=field.path)
     if field.shift + width_of(field) > 8 * field.size and field.bits:
         raise SpecError("bits outside their number", path=field.path)
+    swapped = _is_swapped(field, byte_order)
     inner = [prod(field.dimensions[i:]) for i in range(1, len(field.dimensions))]
     return (
         *(field.offset, field.size, prod(field.dimensions), end),
         image.table(NUMBER, [(n,) for n in inner]).at,
         *(len(field.dimensions), _BASES.get(field.base, 0), field.signed),
-        *(_is_swapped(field, byte_order), field.shift, field.bits),
-        *(CLOCKS.index(field.clock or "mono"), 0, _NANOSECONDS[field.unit or "ns"]),
+        *(swapped, field.shift, field.bits),
+        *(CLOCKS.index(field.clock or "mono"), _quick(field, swapped=swapped)),
+        _NANOSECONDS[field.unit or "ns"],
     )
+
+
+def _quick(field: Field, *, swapped: bool) -> int:
+    if swapped or field.bits or field.size not in (4, 8):
+        return 0
+    return field.size + (_QUICK_SIGNED if field.signed else 0)
 
 
 def _is_swapped(field: Field, byte_order: ByteOrder) -> bool:
@@ -188,7 +200,7 @@ def put_operation(
     kind = _kind(field, text=how.is_text, swapped=swapped)
     named = _names(image, kind, how, field)
     room = _room(kind, how.style, field, named)
-    listed = 0 if scalar else 2 if manner.is_text else 1
+    outer = kind if scalar else Kind.JOINED if manner.is_text else Kind.LIST
     is_quoted = how.is_json and _is_quoted(kind, field)
     is_text = kind in (Kind.LABEL, Kind.STRING) or how is not manner
     requote = manner.requote and is_text
@@ -199,7 +211,7 @@ def put_operation(
         end = field.offset + field.size * prod(field.dimensions)
     packed = (
         *literal,
-        *(kind, how.style, ord('"') if is_quoted else 0, listed, requote, right, column),
+        *(outer, how.style, ord('"') if is_quoted else 0, kind, requote, right, column),
         *(end, field.offset, address, named.at if named else 0),
         *missing,
     )
