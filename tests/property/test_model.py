@@ -107,6 +107,15 @@ OUTPUTS: Final = many(
         },
         SAMPLED,
     )
+    | some(
+        {
+            **OUTPUT,
+            "kind": st.just("histogram"),
+            "scale": st.just("exponential"),
+            "step": st.sampled_from([1, 2, 4, 8, 16, 32, 64]),
+        },
+        SAMPLED,
+    )
     | some({**OUTPUT, "kind": st.just("table")}, {**SAMPLED, "sort": MEMBERS})
     | some(
         {**OUTPUT, "kind": st.just("stacks"), "traces": NAMES, "kernel": MEMBERS},

@@ -27,6 +27,7 @@ _WHEN: Final = "__bpfpack_when"
 _NUMBERS: Final = {
     _WHEN: "when",
     "__bpfpack_step": "step",
+    "__bpfpack_exponential": "exponential",
     "__bpfpack_interval": "interval",
 }
 
@@ -96,6 +97,16 @@ def _value(numbers: Numbers, word: str, text: str, tag: str) -> object:
     return text[1:-1] if len(text) > 1 and text[0] == text[-1] == '"' else text
 
 
+def _scale(said: Words, tag: str) -> Words:
+    """The scale of a histogram, and its step, which an exponential one is said with."""
+    exponential = said.pop("exponential", None)
+    if exponential is None:
+        return {"histogram": "linear" if "step" in said else "log2"}
+    if "step" in said:
+        raise TagError("linear and exponential at once", tag=tag)
+    return {"histogram": "exponential", "step": exponential}
+
+
 class _Reader:
     def __init__(self, spec: ObjectSpec, btf: Btf) -> None:
         self._spec, self._btf, self._numbers = spec, btf, Numbers(btf)
@@ -158,7 +169,7 @@ class _Reader:
         if kind == "events":
             said["types"] = self._types(carried, when, tag)
         elif kind == "histogram":
-            said["histogram"] = "linear" if "step" in said else "log2"
+            said |= _scale(said, tag)
         else:
             said[kind] = True
         before = outputs.setdefault(name, said)

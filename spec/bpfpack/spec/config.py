@@ -21,8 +21,10 @@ from bpfpack.spec.value import field, valuetype
 OutputKind = Literal["events", "histogram", "table", "stacks", "text"]
 #: What a config may say; *text* is what an iterator prints, which needs no saying.
 OUTPUT_KINDS: Final[tuple[str, ...]] = get_args(OutputKind)[:-1]
-Scale = Literal["log2", "linear"]
+Scale = Literal["log2", "linear", "exponential"]
 SCALES: Final[tuple[str, ...]] = get_args(Scale)
+#: How many slots of an exponential scale each power of two has.
+_SUBDIVISIONS: Final = (1, 2, 4, 8, 16, 32, 64)
 #: Roles give an option a meaning that `run` itself uses.
 TARGET_PID: Final = "target-pid"
 ROLES: Final = (TARGET_PID,)
@@ -200,8 +202,9 @@ class Output:
 
     *events*: a ring or perf buffer of ``types``; with several, ``discriminator`` is the
     member that tells them apart.  *histogram*: each key of the map has an array of slots,
-    the value itself or its member ``slots``, on a ``scale`` (linear: of ``step``) in
-    ``unit``.  *table*: keys and values, read every ``interval_ms``, sorted by ``sort``.
+    the value itself or its member ``slots``, on a ``scale`` (linear: of ``step``;
+    exponential: ``step`` slots for each power of two) in ``unit``.
+    *table*: keys and values, read every ``interval_ms``, sorted by ``sort``.
     *stacks*: the members ``kernel`` and ``user`` of each key are numbers of stacks in the map
     ``traces``, the latter of the process ``process``; the value counts them.
     """
@@ -266,8 +269,12 @@ class Output:
             raise SpecError("two types for one value of the discriminator", path=("types",))
         if (self.kind == "histogram") != (self.scale is not None):
             raise SpecError("a histogram, and nothing else, has a scale", path=("scale",))
-        if (self.scale == "linear") != (self.step is not None):
-            raise SpecError("a linear scale, and nothing else, has a step", path=("step",))
+        if (self.scale in ("linear", "exponential")) != (self.step is not None):
+            raise SpecError(
+                "a linear or exponential scale, and nothing else, has a step", path=("step",)
+            )
+        if self.scale == "exponential" and self.step not in _SUBDIVISIONS:
+            raise SpecError("not a power of two up to 64", path=("step",))
         for key, value, kinds in (
             ("discriminator", self.discriminator, ("events",)),
             ("slots", self.slots, ("histogram",)),

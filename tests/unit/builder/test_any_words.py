@@ -59,7 +59,18 @@ _scalars = (
     | st.floats()
     | st.text(max_size=12)
     | st.sampled_from(
-        [*FORMATS, *CLOCKS, "log2", "linear", "first", "second", "slots", "kind", "events"]
+        [
+            *FORMATS,
+            *CLOCKS,
+            "log2",
+            "linear",
+            "exponential",
+            "first",
+            "second",
+            "slots",
+            "kind",
+            "events",
+        ]
     )
 )
 _values = st.recursive(

@@ -129,6 +129,16 @@ def fails(directory: Path, body: str, toml: str | None = None) -> BuildError:
             "two values for event",
         ),
         (
+            ARRAY + "BPFPACK_HISTOGRAM(sums, linear(10), exponential(4));\n" + PROGRAM,
+            "BPFPACK_HISTOGRAM",
+            "linear and exponential at once",
+        ),
+        (
+            ARRAY + "BPFPACK_HISTOGRAM(sums, exponential(3));\n" + PROGRAM,
+            "BPFPACK_HISTOGRAM",
+            "not a power of two up to 64 in 'outputs.sums.step'",
+        ),
+        (
             "const volatile char a[8] BPFPACK_PARAM(role(target-pid));\n" + PROGRAM,
             "char a",
             "char[8] cannot hold the number of a process in 'params.a.role'",

@@ -14,7 +14,8 @@
  *       pieces, each its own statement: BPFPACK_OUTPUT(map, struct a, when(member, A)).
  *       Without a member, each BPFPACK_OUTPUT(map, type), their sizes must differ.
  *   BPFPACK_HISTOGRAM(map, ...)         each key of the map has an array of slots;
- *       log2 | linear(STEP)             the scale, log2 unless told
+ *       log2 | linear(STEP) | exponential(N)   the scale, log2 unless told; N slots for each
+ *                                       power of two, N being one of 1, 2, 4, ... 64
  *       unit(us)  slots(member)  interval(MS)  name(n)
  *   BPFPACK_TABLE(map, ...)             keys and values, read again and again;
  *       interval(MS)  sort(member)  unit(B)  name(n)
@@ -43,7 +44,7 @@
  * speak of.
  * The words of an output sit on a static function __bpfpack_type_MAP_N that nothing
  * calls: its first parameter keeps the event's type in BTF, and each number is the
- * length of an array in a later parameter (__bpfpack_when, _step, _interval), where the
+ * length of an array in a later parameter (__bpfpack_when, _step, _exponential, _interval), where the
  * compiler itself has worked out enumerators, macros and sizeof.  Several types are pairs
  * of members, __bpfpack_of_N and __bpfpack_when_N, of a union __bpfpack_types_N: no function
  * of this target has more than five parameters.
@@ -58,6 +59,7 @@
  *   bpfpack_lookup_or_init(map, key, init)      the value, made from *init when absent
  *   bpfpack_count_log2(map, key, value)         add one to a slot of a histogram
  *   bpfpack_count_linear(map, key, value, step)
+ *   bpfpack_count_exponential(map, key, value, n)
  *
  * Each failure adds one to `static __u64 __bpfpack_lost_MAP` in .bss.  The variable
  * exists exactly when one of them is used; an object linked from several sources may
@@ -101,6 +103,7 @@
 #define __bpfpack_ot_when(member, value) BPFPACK_TAG("by=" #member)
 #define __bpfpack_ot_log2
 #define __bpfpack_ot_linear(step)
+#define __bpfpack_ot_exponential(n)
 #define __bpfpack_ot_interval(ms)
 #define __bpfpack_ot_unit(u) BPFPACK_TAG("unit=" #u)
 #define __bpfpack_ot_slots(member) BPFPACK_TAG("slots=" #member)
@@ -117,6 +120,7 @@
 #define __bpfpack_op_when(member, n) __bpfpack_op_number(when, n)
 #define __bpfpack_op_log2
 #define __bpfpack_op_linear(n) __bpfpack_op_number(step, n)
+#define __bpfpack_op_exponential(n) __bpfpack_op_number(exponential, n)
 #define __bpfpack_op_interval(n) __bpfpack_op_number(interval, n)
 #define __bpfpack_op_unit(u)
 #define __bpfpack_op_slots(member)
@@ -278,6 +282,7 @@ struct bpfpack_slots {
 /*
  * The slot of a value: log2 slot 0 holds 0 and 1, slot i holds 2^i to 2^(i+1)-1;
  * linear slot i holds i*step to (i+1)*step-1.  The last slot also holds what is beyond.
+ * Exponential slots up to 2n-1 hold one value each; each power of two from there on has n.
  */
 static __inline __attribute__((always_inline, unused)) __u32 bpfpack_log2(__u64 value)
 {
@@ -306,6 +311,17 @@ static __inline __attribute__((always_inline, unused)) __u32 bpfpack_log2(__u64 
 	return slot + (value >> 1);
 }
 
+static __inline __attribute__((always_inline, unused)) __u64 bpfpack_exponential(__u64 value,
+										__u32 n)
+{
+	__u32 shift;
+
+	if (value < n)
+		return value;
+	shift = bpfpack_log2(value) - bpfpack_log2(n);
+	return (__u64)shift * n + (value >> shift);
+}
+
 /* The barrier keeps the bound where the verifier, which knows less than the compiler, needs it. */
 #define bpfpack_count_slot(map, key, number)                                          \
 	({                                                                            \
@@ -324,5 +340,6 @@ static __inline __attribute__((always_inline, unused)) __u32 bpfpack_log2(__u64 
 #define bpfpack_count_log2(map, key, value) bpfpack_count_slot(map, key, bpfpack_log2(value))
 #define bpfpack_count_linear(map, key, value, step) \
 	bpfpack_count_slot(map, key, (__u64)(value) / (step))
+#define bpfpack_count_exponential(map, key, value, n) 	bpfpack_count_slot(map, key, bpfpack_exponential(value, n))
 
 #endif /* BPFPACK_H */

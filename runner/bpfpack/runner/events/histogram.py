@@ -1,7 +1,8 @@
 """Histograms: maps whose values hold an array of counters, one for each range.
 
 On a *log2* scale slot 0 counts 0 and 1, slot n counts from 2^n to 2^(n+1)-1, as programs
-compute it with ``log2l``; on a *linear* scale slot n counts ``step`` numbers from n*step.
+compute it with ``log2l``; on a *linear* scale slot n counts ``step`` numbers from n*step; on an
+*exponential* scale each power of two has ``step`` slots, and numbers below have one each.
 The last slot also has whatever was larger.
 
 *table*: the time, and for each key its members, the ranges from the first to the last that
@@ -129,9 +130,14 @@ class HistogramSampler:
 
     def range(self, slot: int) -> tuple[int, int]:
         """The smallest and largest number that a slot counts."""
-        if self._said.step is not None:
-            return slot * self._said.step, (slot + 1) * self._said.step - 1
-        return (1 << slot if slot else 0), (2 << slot) - 1
+        step = self._said.step
+        if step is None:
+            return (1 << slot if slot else 0), (2 << slot) - 1
+        if self._said.scale == "linear":
+            return slot * step, (slot + 1) * step - 1
+        shift = max(0, slot // step - 1)
+        start = slot - shift * step
+        return start << shift, ((start + 1) << shift) - 1
 
     def _json(self, found: _Sample) -> str:
         unit = f'"unit":{json_string(self._said.unit)},' if self._said.unit else ""

@@ -246,6 +246,18 @@ def test_a_linear_scale_and_a_value_that_is_the_slots() -> None:
     ]
 
 
+@pytest.mark.parametrize("step", [1, 2, 4, 64])
+def test_an_exponential_scale_has_no_gap(step: int) -> None:
+    said = {"scale": "exponential", "step": step}
+    sampler = _histogram("json", _elements(HIST), said=said)
+    ranges = [sampler.range(i) for i in range(step * (65 - step.bit_length() + 1))]
+    assert [start for start, _ in ranges] == [0, *(end + 1 for _, end in ranges[:-1])]
+    assert ranges[-1][1] == 2**64 - 1
+    assert all((end + 1 - start) * step <= max(start, step) for start, end in ranges)
+    powers = [start for start, _ in ranges if start >= step and start & (start - 1) == 0]
+    assert powers == [1 << i for i in range(step.bit_length() - 1, 64)]
+
+
 def test_slots_of_cpus_are_added_up() -> None:
     elements = _elements(HIST, cpus=2)
     elements.data[b"\1\0\0\0"] = elements.per_cpu(_slots(b"sh", 2**32 - 1), _slots(b"sh", 2))
