@@ -28,33 +28,37 @@ SOURCE = """
 #include <time.h>
 #include <unistd.h>
 volatile unsigned long sum;
-__attribute__((noinline)) void work_hard(void)
+namespace work {
+__attribute__((noinline)) void hard(int times)
 {
     struct timespec a, b;
     clock_gettime(CLOCK_MONOTONIC, &a);
     do {
-        for (int i = 0; i < 10000; i++) sum += i;
+        for (int i = 0; i < times; i++) sum += i;
         clock_gettime(CLOCK_MONOTONIC, &b);
     } while ((b.tv_sec - a.tv_sec) * 1000000000l + b.tv_nsec - a.tv_nsec < 50000000);
+}
 }
 int main(int argc, char **argv)
 {
     int pid = argc > 1 ? fork() : 0;
     if (pid) { wait(0); return 0; }
-    printf("%d %lx\\n", getpid(), (long)work_hard);
+    printf("%d %lx\\n", getpid(), (long)work::hard);
     fflush(stdout);
-    work_hard();
+    work::hard(10000);
     return 0;
 }
 """
+
+HARD = "work::hard(int)"
 
 
 @pytest.fixture(scope="module")
 def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("short")
-    (folder / "a.c").write_text(SOURCE)
+    (folder / "a.cc").write_text(SOURCE)
     flags = ("-O0", "-fno-omit-frame-pointer", "-static", "-o", folder / "short")
-    run(tool("cc"), *flags, folder / "a.c")
+    run(tool("c++"), *flags, folder / "a.cc")
     return folder / "short"
 
 
@@ -79,7 +83,7 @@ def test_a_process_that_nobody_looked_at(
 ) -> None:
     pid, address = ended(short, *words)
     (frame,) = symbols.frames(pid, [address + 4])
-    assert (frame.function, frame.offset, frame.file) == ("work_hard", 4, str(short))
+    assert (frame.function, frame.offset, frame.file) == (HARD, 4, str(short))
 
 
 CONTAINER = """
@@ -102,7 +106,7 @@ def test_in_a_container_that_is_still_there(
         assert process.stdout
         pid, address = process.stdout.readline().split()
         (frame,) = symbols.frames(int(pid), [int(address, 16)])
-        assert (frame.function, frame.file) == ("work_hard", "/short")
+        assert (frame.function, frame.file) == (HARD, "/short")
 
 
 def test_what_finds_no_room_is_counted(short: Path) -> None:
@@ -158,4 +162,4 @@ def test_profile_names_what_has_ended(tmp_path: Path, short: Path) -> None:
     for stack in sample["stacks"]:
         found[stack["key"]["pid"]] |= {frame.get("function") for frame in stack["user"]}
     assert len(found) == 10
-    assert all({"work_hard", "main"} <= names for names in found.values()), found
+    assert all({HARD, "main"} <= names for names in found.values()), found

@@ -1,7 +1,9 @@
 """Mangled names, of compilers and of attackers."""
 
+import re
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -83,6 +85,16 @@ def test_many_names_of_attackers_end_the_trying(demangler: Demangler) -> None:
     assert [demangler.name(name) for name in endless] == endless
     assert demangler._process is None
     assert demangler.name("_ZN3foo3barEv") == "_ZN3foo3barEv"
+
+
+def test_it_may_do_nothing_else(demangler: Demangler) -> None:
+    demangler.name("_ZN3foo3barEv")
+    assert demangler._process
+    status = Path(f"/proc/{demangler._process.pid}/status").read_text()
+    limits = Path(f"/proc/{demangler._process.pid}/limits").read_text()
+    assert "CapPrm:\t0000000000000000" in status
+    assert "NoNewPrivs:\t1" in status
+    assert re.search(r"Max open files +0 +0 ", limits)
 
 
 def test_it_ends_with_whoever_started_it(demangler: Demangler) -> None:

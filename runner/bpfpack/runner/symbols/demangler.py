@@ -2,7 +2,7 @@
 
 ``python -m bpfpack.runner.symbols.demangler``, which `demangle` starts.  A name of a hundred
 bytes can keep a demangler busy for years or stand for gigabytes: a clock ends this program, and
-the kernel gives it no more memory than it needs.
+the kernel gives it no more memory than it needs, no file and no capability.
 """
 
 import os
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable
 from typing import Final
 
+from bpfpack.runner._native import libc
 from bpfpack.spec.limits import LIMITS
 
 #: Seconds for one name; what compilers make takes microseconds.
@@ -21,9 +22,8 @@ _MEMORY: Final = 512 * 1024 * 1024
 
 def main() -> None:
     """Answer until there are no more questions."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
     translate = _library()
+    _confine()
     for line in sys.stdin.buffer:
         # SIGALRM, unhandled, ends whatever code runs.
         signal.setitimer(signal.ITIMER_REAL, _SECONDS)
@@ -32,6 +32,14 @@ def main() -> None:
         answer = text.encode(errors="replace")
         answer = line if len(text) > LIMITS.demangled or b"\n" in answer else answer + b"\n"
         os.write(1, answer)
+
+
+def _confine() -> None:
+    libc.set_no_new_privileges()
+    libc.set_capabilities(0)
+    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
+    for nothing in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
+        resource.setrlimit(nothing, (0, 0))
 
 
 def _library() -> Callable[[str], str]:
