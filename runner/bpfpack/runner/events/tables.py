@@ -9,7 +9,8 @@ value; numbers from the largest, text from A.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
@@ -44,6 +45,8 @@ class MapOutput:
 class TableSampler:
     """Reads a map and shows it as a table.
 
+    ``sort`` is the package's own choice, ``order`` the user's: columns to sort by, each with
+    whether its largest comes first; ``limit`` is the number of rows.
     Raises UsageError for raw output, SpecError for a ``sort`` that is no member.
     """
 
@@ -54,6 +57,8 @@ class TableSampler:
         elements: Elements,
         *,
         sort: str | None = None,
+        order: Sequence[tuple[str, bool]] = (),
+        limit: int | None = None,
         terminal: Screen | None = None,
         clock: WallClock | None = None,
         now: Callable[[], int] = time.time_ns,
@@ -64,6 +69,8 @@ class TableSampler:
         self._entries = Entries(output.key, output.value, elements, clock or SystemClock())
         self._columns = (*self._entries.key.columns, *self._entries.value.columns)
         self._sort = self._sorting(sort)
+        self._order_by = [(self._place(name), reverse) for name, reverse in order]
+        self._limit = limit
         self._terminal, self._now = terminal, now
         self._block = Columns(self._columns, terminal)
         self._samples = 0
@@ -93,8 +100,27 @@ class TableSampler:
             return names.index(name)
         raise SpecError("no such member", path=("sort", name))
 
+    def _place(self, name: str) -> int:
+        """The column of a name, as tables show it or as CSV does; raises UsageError."""
+        plain = [c.field.name for c in self._columns]
+        for names in (self._names(), plain):
+            if name in names:
+                return names.index(name)
+        from difflib import get_close_matches
+
+        near = get_close_matches(name[:80], plain, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"--sort: {self._output.name} has no column {name[:80]!r}").with_hint(
+            f"{meant}its columns are {', '.join(self._names())}"
+        )
+
     def _sorted(self, snapshot: Snapshot, most: int | None = None) -> list[Entry]:
-        """The first rows: numbers from the largest, text from A."""
+        """The first rows, in the order that was asked for; else numbers from the largest, text
+        from A."""
+        if self._limit is not None:
+            most = self._limit if most is None else min(most, self._limit)
+        if self._order_by:
+            return self._ordered(snapshot)[:most]
         numbers = self._entries.counted(self._sort - len(self._entries.key.columns))
         if numbers is not None and len(numbers) == 1:
             order = snapshot.largest(snapshot.counts.columns[numbers.start], most)
@@ -103,6 +129,21 @@ class TableSampler:
         # The key decides between equals, so that rows do not dance.
         entries.sort(key=lambda entry: (self._order(entry), entry.id))
         return entries[:most]
+
+    def _ordered(self, snapshot: Snapshot) -> list[Entry]:
+        entries = [snapshot.entry(i) for i in range(len(snapshot))]
+        entries.sort(key=lambda entry: entry.id)
+        # A sort keeps the order of equals: the first column is the last to be sorted by.
+        for place, reverse in reversed(self._order_by):
+            entries.sort(key=partial(self._rising, place), reverse=reverse)
+        return entries
+
+    def _rising(self, place: int, entry: Entry) -> tuple[int, Any]:
+        raw, column = _raws(entry)[place], self._columns[place]
+        value = raw if column.value is None or raw is None else column.value(raw)
+        if isinstance(value, int | float):
+            return (0, value)
+        return (1, "" if raw is None else column.text(raw))
 
     def _order(self, entry: Entry) -> tuple[int, Any]:
         raw, column = _raws(entry)[self._sort], self._columns[self._sort]
