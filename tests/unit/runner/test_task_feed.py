@@ -47,10 +47,14 @@ class Rings:
 
     def __init__(self, *told: bytes) -> None:
         self.told = list(told)
+        self.counted: int | None = None
 
     def read(self) -> list[bytes]:
         told, self.told = self.told, []
         return told
+
+    def lost(self) -> int | None:
+        return self.counted
 
     def close(self) -> None:
         """Nothing."""
@@ -129,6 +133,17 @@ def test_losses_are_counted() -> None:
     mappings, feed, _ = fed(executed(1) + lost + lost)
     assert feed.lost == 14
     assert mappings._processes[PID].stale
+
+
+def test_losses_that_nothing_announces() -> None:
+    mappings, feed, rings = fed(executed(1))
+    rings.counted = 3
+    feed.drain()
+    assert feed.lost == 3
+    assert mappings._processes[PID].stale
+    rings.told = [record(LOST, 3, struct.pack("=QQ", 1, 3))]
+    feed.drain()
+    assert feed.lost == 3
 
 
 def test_records_that_say_something_else() -> None:

@@ -6,14 +6,16 @@ of forks, names, mapped code and ends.  A ring is read as include/uapi/linux/per
 """
 
 import ctypes
+import errno
 import mmap
 import os
 import select
+import struct
 import threading
 from typing import Final, Self
 
 from bpfpack.runner._native.perf import open_attr
-from bpfpack.spec.errors import KernelError
+from bpfpack.spec.errors import KernelError, Unsupported
 
 # include/uapi/linux/perf_event.h
 _TYPE_SOFTWARE: Final = 1
@@ -29,6 +31,9 @@ _COMM_EXEC: Final = 1 << 24
 _USE_CLOCKID: Final = 1 << 25
 _BUILD_ID: Final = 1 << 34
 _CLOCK_MONOTONIC: Final = 1
+_FORMAT_LOST: Final = 1 << 4
+#: What read(2) of an event gives with that alone: its value, and what was lost.
+_READ: Final = struct.Struct("=QQ")
 # Of struct perf_event_mmap_page, in words of 8 bytes.
 _HEAD: Final = 1024 // 8
 _TAIL: Final = 1032 // 8
@@ -97,6 +102,11 @@ class TaskRings:
             ring.tail = head
         return [data for data in found if data]
 
+    def lost(self) -> int | None:
+        """Records that found no room since; None before Linux 6.0, which does not count them."""
+        counts = [ring.lost() for ring in self._rings]
+        return None if None in counts else sum(count for count in counts if count)
+
     def _barrier(self) -> None:
         # Python has none.  What was read before a lock is let go stays before it, what is read
         # after it is taken again stays behind: together, no load or store passes.
@@ -119,7 +129,7 @@ class TaskRings:
 
 class _Ring:
     def __init__(self, cpu: int, pages: int) -> None:
-        self.fd = _open(cpu, pages * _PAGE // 2)
+        self.fd, self._counts = _open(cpu, pages * _PAGE // 2)
         try:
             self._memory = mmap.mmap(self.fd, (1 + pages) * _PAGE)
         except OSError as e:
@@ -149,6 +159,10 @@ class _Ring:
             self._data[: max(0, start + length - size)]
         )
 
+    def lost(self) -> int | None:
+        """What found no room; None where that is not counted."""
+        return int(_READ.unpack(os.read(self.fd, _READ.size))[1]) if self._counts else None
+
     def close(self) -> None:
         for view in (self._words, self._data, self._view):
             view.release()
@@ -156,19 +170,25 @@ class _Ring:
         os.close(self.fd)
 
 
-def _open(cpu: int, watermark: int) -> int:
-    """Open the event of a CPU; before Linux 5.12 files are told without their build IDs."""
-    attr = _Attr(
-        type=_TYPE_SOFTWARE,
-        size=ctypes.sizeof(_Attr),
-        config=_COUNT_SW_DUMMY,
-        sample_type=_SAMPLE_TIME,
-        flags=_FLAGS | _BUILD_ID,
-        wakeup_watermark=watermark,
-        clockid=_CLOCK_MONOTONIC,
-    )
-    try:
-        return open_attr(attr, cpu)
-    except KernelError:
-        attr.flags = _FLAGS
-        return open_attr(attr, cpu)
+def _open(cpu: int, watermark: int) -> tuple[int, bool]:
+    """Open the event of a CPU; say whether it counts what is lost.
+
+    Linux 6.0 counts that (commit 119a784c8127), 5.12 tells build IDs (commit 88a16a130933).
+    """
+    for read_format, build_id in ((_FORMAT_LOST, _BUILD_ID), (0, _BUILD_ID), (0, 0)):
+        attr = _Attr(
+            type=_TYPE_SOFTWARE,
+            size=ctypes.sizeof(_Attr),
+            config=_COUNT_SW_DUMMY,
+            sample_type=_SAMPLE_TIME,
+            read_format=read_format,
+            flags=_FLAGS | build_id,
+            wakeup_watermark=watermark,
+            clockid=_CLOCK_MONOTONIC,
+        )
+        try:
+            return open_attr(attr, cpu), bool(read_format)
+        except KernelError as e:
+            if e.errno != errno.EINVAL:
+                raise
+    raise Unsupported("perf_event", "this kernel does not tell what processes map")

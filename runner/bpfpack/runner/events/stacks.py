@@ -76,6 +76,10 @@ class UserNames(Protocol):
         """Changes of what processes have mapped that nobody knows of."""
         ...
 
+    def catch_up(self) -> None:
+        """Learn of what has happened until now."""
+        ...
+
     def look(self, pid: int) -> None:
         """Remember what a process has mapped."""
         ...
@@ -166,9 +170,10 @@ class StackSampler:
             self._seen.clear()
             self._named.clear()
             self._looked.clear()
-        for key in keys:
-            if key in self._seen:
-                continue
+        new = [key for key in keys if key not in self._seen]
+        if new:
+            self._users.catch_up()
+        for key in new:
             self._seen.add(key)
             stack, pid = self._user_of(key), self._process_of(key)
             if stack < 0 or (pid, stack) in self._named:

@@ -70,6 +70,10 @@ class Rings(Protocol):
         """What each CPU has told since."""
         ...
 
+    def lost(self) -> int | None:
+        """How much there was no room for, None where that is only told with the next record."""
+        ...
+
     def close(self) -> None:
         """Let go of them."""
         ...
@@ -84,7 +88,7 @@ class TaskFeed:
         self._rings, self._mappings, self._now = rings, mappings, now
         self._waiting: list[Change] = []
         self._files: dict[tuple[bytes, bytes], MappedFile] = {}
-        self.lost = 0
+        self.lost = self._announced = 0
 
     @property
     def fd(self) -> int:
@@ -102,6 +106,10 @@ class TaskFeed:
         self._waiting = found[ready:]
         for change in found[:ready]:
             self._apply(change)
+        counted = self._rings.lost()
+        if counted is not None and counted > self.lost:
+            self.lost = counted
+            self._mappings.missed()
 
     def close(self) -> None:
         """Let go of the rings; a second call does nothing."""
@@ -112,7 +120,8 @@ class TaskFeed:
         if change.kind == _MMAP2:
             self._mapped(change)
         elif change.kind == _LOST:
-            self.lost += _LOSS.unpack_from(body)[1]
+            self._announced += _LOSS.unpack_from(body)[1]
+            self.lost = max(self.lost, self._announced)
             self._mappings.missed()
         elif change.kind == _COMM:
             if change.flags & _EXECUTED:

@@ -21,7 +21,8 @@ class UserSymbols:
     """Names for the addresses of processes.
 
     With ``follow`` the kernel tells from now on what processes map, where it can, so that also
-    those that have ended have names.  ``feed`` is to be drained when it is readable.
+    those that have ended have names, after `catch_up`.  ``feed`` is to be drained when it is
+    readable.
     """
 
     def __init__(self, *, follow: bool = False, demangler: Demangler | None = None) -> None:
@@ -46,6 +47,11 @@ class UserSymbols:
         """What the kernel had no room to tell."""
         return 0 if self.feed is None else self.feed.lost
 
+    def catch_up(self) -> None:
+        """Learn of what the kernel told until now: of all stacks that were seen before."""
+        if self.feed is not None:
+            self.feed.drain()
+
     def look(self, pid: int) -> None:
         """Remember what a process has mapped, for when it has ended."""
         self._mappings.look(pid)
@@ -55,8 +61,6 @@ class UserSymbols:
 
         All but the first are where calls return to.
         """
-        if self.feed is not None:
-            self.feed.drain()
         if not self._mappings.known(pid):
             self._mappings.look(pid)
         return tuple(self._frame(pid, address, i > 0) for i, address in enumerate(addresses))
