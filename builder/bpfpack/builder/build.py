@@ -15,6 +15,7 @@ from bpfpack.builder.diagnosis import Diagnosis
 from bpfpack.builder.draft import toml_draft
 from bpfpack.builder.flags import check_flags
 from bpfpack.builder.metadata import make_metadata
+from bpfpack.builder.opened import ProjectFiles
 from bpfpack.builder.places import Places
 from bpfpack.builder.project import Workspace, package_name, source_files, workspace
 from bpfpack.builder.release import FILE_NAME, Release
@@ -23,7 +24,7 @@ from bpfpack.builder.tags import PREFIX
 from bpfpack.builder.toolchain import architecture
 from bpfpack.spec.btf import DeclTag
 from bpfpack.spec.config import Config
-from bpfpack.spec.errors import BuildError, LimitExceeded, SpecError, UsageError
+from bpfpack.spec.errors import BuildError, SpecError, UsageError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.package import Package, build_package
@@ -74,7 +75,7 @@ class Inputs:
 
 @valuetype
 class _Project:
-    """What to build: ``sources`` relative to ``directory``, or else ``object_``."""
+    """What to build: ``sources`` relative to ``directory``, or else ``object_``, which is too."""
 
     directory: Path
     name: str
@@ -92,7 +93,7 @@ class _Project:
     def subject(self) -> str:
         """What is built: the one file, or else the directory."""
         if self.object_ is not None:
-            return str(self.object_)
+            return f"{self.shown}{self.object_}"
         only = len(self.sources) == 1
         return f"{self.shown}{self.sources[0]}" if only else str(self.directory)
 
@@ -112,10 +113,11 @@ def build(path: Path, options: BuildOptions | None = None) -> BuildResult:
     except OSError as e:
         raise UsageError(f"{path}: {e.strerror}") from e
     try:
-        release = _release(project)
-        if project.object_ is not None:
-            return _from_object(project, project.object_, release, options)
-        return _from_source(project, release, options)
+        with ProjectFiles(project.directory) as files:
+            release = _release(project, files)
+            if project.object_ is not None:
+                return _from_object(project, files, release, options)
+            return _from_source(project, files, release, options)
     except OSError as e:
         raise BuildError(f"{e.filename or path}: {e.strerror}") from e
 
@@ -130,31 +132,28 @@ def inputs(path: Path) -> Inputs:
     except OSError as e:
         raise UsageError(f"{path}: {e.strerror}") from e
     try:
-        release = _release(project)
-        return Inputs(
-            name=path.resolve().name if project.whole else project.directory.resolve().name,
-            shown=project.shown,
-            argument=Path() if project.whole else Path(path.name),
-            files=_contents(project, release),
-            from_source=project.object_ is None,
-        )
+        with ProjectFiles(project.directory) as files:
+            return Inputs(
+                name=path.resolve().name if project.whole else project.directory.resolve().name,
+                shown=project.shown,
+                argument=Path() if project.whole else Path(path.name),
+                files=_contents(project, files, _release(project, files)),
+                from_source=project.object_ is None,
+            )
     except OSError as e:
         raise BuildError(f"{e.filename or path}: {e.strerror}") from e
 
 
-def _contents(project: _Project, release: Release) -> dict[Path, bytes]:
+def _contents(project: _Project, files: ProjectFiles, release: Release) -> dict[Path, bytes]:
     """Return the files of a project that a build reads, by relative path."""
     found: dict[Path, bytes] = {}
     if project.object_ is not None:
-        name = project.object_.relative_to(project.directory)
-        found[name] = _read(project.object_, LIMITS.object)
+        found[project.object_] = files.read(project.object_, LIMITS.object)
     else:
-        flags = _checked_flags(project, release)
-        sources = source_files(project.directory, deep=project.whole, also=_include_paths(flags))
-        found |= {file: (project.directory / file).read_bytes() for file in sources}
+        found |= _sources(project, files, _checked_flags(project, release))
     if release.text:
         found[Path(FILE_NAME)] = release.text.encode()
-    if (readme := _readme(project, release)) is not None:
+    if (readme := _readme(project, files, release)) is not None:
         found[Path(release.readme or "README.md")] = readme
     return found
 
@@ -165,7 +164,7 @@ def _project(path: Path) -> _Project:
         name = package_name(path.resolve().name)
         if sources:
             return _Project(directory=path, name=name, sources=sources, whole=True)
-        objects = sorted(path.glob("*.o"))
+        objects = sorted(p.relative_to(path) for p in path.glob("*.o"))
         if len(objects) == 1:
             return _Project(directory=path, name=name, object_=objects[0], whole=True)
         raise UsageError(f"{path}: no *{SOURCE_SUFFIX} in it, nor one *.o")
@@ -174,14 +173,13 @@ def _project(path: Path) -> _Project:
     name = package_name(path.name.removesuffix(".c").removesuffix(".o").removesuffix(".bpf"))
     if path.name.endswith(".c"):
         return _Project(directory=path.parent, name=name, sources=(Path(path.name),))
-    return _Project(directory=path.parent, name=name, object_=path)
+    return _Project(directory=path.parent, name=name, object_=Path(path.name))
 
 
-def _release(project: _Project) -> Release:
-    path = project.directory / FILE_NAME
-    if not path.is_file():
+def _release(project: _Project, files: ProjectFiles) -> Release:
+    data = files.find(Path(FILE_NAME), LIMITS.config)
+    if data is None:
         return Release()
-    data = _read(path, LIMITS.config)
     try:
         return Release.parse(data)
     except SpecError as e:
@@ -190,17 +188,17 @@ def _release(project: _Project) -> Release:
 
 
 def _from_object(
-    project: _Project, path: Path, release: Release, options: BuildOptions
+    project: _Project, files: ProjectFiles, release: Release, options: BuildOptions
 ) -> BuildResult:
-    data = _read(path, LIMITS.object)
+    data = files.read(project.object_ or Path(), LIMITS.object)
     try:
         spec = ObjectSpec.from_bytes(data)
     except SpecError as e:
-        raise _in_file(path, e) from e
+        raise _in_file(project.subject, e) from e
     diagnosis = project.diagnosis(release)
     metadata = make_metadata(spec, diagnosis, name=project.name)
     return BuildResult(
-        package=_package(project, release, metadata.config, data, options),
+        package=_package(metadata.config, data, _readme(project, files, release), options),
         config=metadata.config,
         from_source=False,
         warnings=metadata.warnings,
@@ -208,19 +206,21 @@ def _from_object(
     )
 
 
-def _in_file(path: Path, error: SpecError) -> SpecError:
+def _in_file(path: str, error: SpecError) -> SpecError:
     """Return the same error, the file's name first."""
     seen = type(error)(f"{path}: {error.reason}", path=error.path)
     seen.hint = error.hint
     return seen
 
 
-def _from_source(project: _Project, release: Release, options: BuildOptions) -> BuildResult:
+def _from_source(
+    project: _Project, files: ProjectFiles, release: Release, options: BuildOptions
+) -> BuildResult:
     flags = _checked_flags(project, release)
     target = architecture(options.arch)
-    files = source_files(project.directory, deep=project.whole, also=_include_paths(flags))
-    with workspace(project.directory, files) as place:
-        _provide_headers(place, project, files, options)
+    sources, readme = _sources(project, files, flags), _readme(project, files, release)
+    with workspace(project.directory, sources) as place:
+        _provide_headers(place, sources, options)
         compiler = Compiler(
             clang=options.clang,
             target=target,
@@ -234,8 +234,10 @@ def _from_source(project: _Project, release: Release, options: BuildOptions) -> 
         spec = _compiled(data, diagnosis)
         metadata = make_metadata(spec, diagnosis, name=project.name, architecture_=target.name)
         lost = _lost_tags(spec, places, project.shown)
+    if release.text:
+        sources[Path(FILE_NAME)] = release.text.encode()
     return BuildResult(
-        package=_package(project, release, metadata.config, data, options, files),
+        package=_package(metadata.config, data, readme, options, sources),
         config=metadata.config,
         from_source=True,
         warnings=(*compiler.warnings, *lost, *metadata.warnings),
@@ -259,19 +261,24 @@ def _compiled(data: bytes, diagnosis: Diagnosis) -> ObjectSpec:
         raise diagnosis.error(e, name=e.path[-1] if e.path else "") from e
 
 
+def _sources(project: _Project, files: ProjectFiles, flags: Sequence[str]) -> dict[Path, bytes]:
+    names = source_files(project.directory, deep=project.whole, also=_include_paths(flags))
+    return files.read_sources(names)
+
+
 def _include_paths(flags: Sequence[str]) -> tuple[Path, ...]:
     return tuple(Path(f.removeprefix("-I")) for f in flags if f.startswith("-I"))
 
 
 def _provide_headers(
-    place: Workspace, project: _Project, files: Sequence[Path], options: BuildOptions
+    place: Workspace, sources: Mapping[Path, bytes], options: BuildOptions
 ) -> None:
     """Put bpfpack.h, and vmlinux.h where it is wanted and not the project's own, in place."""
     header = resources.files("bpfpack.builder").joinpath("include", _HEADER).read_bytes()
     place.add_header(_HEADER, header)
-    if any(f.name == "vmlinux.h" for f in files) and options.vmlinux is None:
+    if any(name.name == "vmlinux.h" for name in sources) and options.vmlinux is None:
         return
-    if not any(_INCLUDES_VMLINUX.search((project.directory / f).read_bytes()) for f in files):
+    if not any(_INCLUDES_VMLINUX.search(text) for text in sources.values()):
         return
     if options.vmlinux is not None:
         place.add_header("vmlinux.h", vmlinux.from_bytes(options.vmlinux))
@@ -309,18 +316,16 @@ def _lost_tags(spec: ObjectSpec, places: Sequence[Places], shown: str) -> list[s
 
 
 def _package(
-    project: _Project,
-    release: Release,
     config: Config,
     data: bytes,
+    readme: bytes | None,
     options: BuildOptions,
-    files: Sequence[Path] = (),
+    sources: Mapping[Path, bytes] | None = None,
 ) -> Package:
     epoch = source_epoch(options)
-    readme = _readme(project, release)
     source = None
-    if options.with_source and files:
-        source = source_archive(project.directory, files, epoch or 0)
+    if options.with_source and sources:
+        source = source_archive(sources, epoch or 0)
     return build_package(
         config,
         data,
@@ -331,23 +336,11 @@ def _package(
     )
 
 
-def _readme(project: _Project, release: Release) -> bytes | None:
+def _readme(project: _Project, files: ProjectFiles, release: Release) -> bytes | None:
     """Return the file that the TOML names, else a whole project's README.md."""
     if release.readme is not None:
-        path = project.directory / release.readme
-        if not path.resolve().is_relative_to(project.directory.resolve()):
-            raise BuildError(f"{path}: a link that leaves the project")
-        return _read(path, LIMITS.readme)
-    path = project.directory / "README.md"
-    return _read(path, LIMITS.readme) if project.whole and path.is_file() else None
-
-
-def _read(path: Path, most: int) -> bytes:
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise LimitExceeded(f"{path}: larger than {most} bytes")
-    return data
+        return files.read(Path(release.readme), LIMITS.readme)
+    return files.find(Path("README.md"), LIMITS.readme) if project.whole else None
 
 
 def source_epoch(options: BuildOptions) -> int | None:

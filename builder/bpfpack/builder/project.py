@@ -2,15 +2,14 @@
 
 import os
 import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from bpfpack.builder.sandbox import Identity
 from bpfpack.builder.temporary import private_directory
-from bpfpack.spec.errors import BuildError, LimitExceeded
+from bpfpack.spec.errors import LimitExceeded
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.value import valuetype
 
@@ -61,18 +60,15 @@ def package_name(text: str) -> str:
 
 
 def source_files(project: Path, *, deep: bool, also: Sequence[Path] = ()) -> tuple[Path, ...]:
-    """Return the C sources and headers of a directory, relative and sorted.
+    """Return the names of the C sources and headers of a directory, relative and sorted.
 
     ``deep`` takes all below it, else those in it and below the directories ``also``.
-    Hidden directories are left out, links that leave the project are refused.
-    Raises BuildError and LimitExceeded.
+    Hidden directories are left out; where links lead is for `ProjectFiles` to see, which
+    reads them.  Raises LimitExceeded.
     """
     found: set[Path] = set()
     total = 0
-    inside = project.resolve()
     for path in _candidates(project, deep, also):
-        if not path.resolve().is_relative_to(inside):
-            raise BuildError(f"{path}: a link that leaves the project")
         if path.is_file() and path.relative_to(project) not in found:
             found.add(path.relative_to(project))
             total += path.stat().st_size
@@ -94,8 +90,8 @@ def _candidates(project: Path, deep: bool, also: Sequence[Path]) -> Iterator[Pat
 
 
 @contextmanager
-def workspace(project: Path, files: tuple[Path, ...]) -> Iterator[Workspace]:
-    """Copy ``files`` of ``project`` to a private directory, removed at the end.
+def workspace(project: Path, files: Mapping[Path, bytes]) -> Iterator[Workspace]:
+    """Write ``files`` of ``project`` to a private directory, removed at the end.
 
     The tools' user can read it and nobody else; only this process can write it.
     """
@@ -107,10 +103,10 @@ def workspace(project: Path, files: tuple[Path, ...]) -> Iterator[Workspace]:
             made.root.chmod(0o750)
         made.include.mkdir()
         made.source.mkdir()
-        for file in files:
-            target = made.source / file
+        for name, data in files.items():
+            target = made.source / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(project / file, target)
+            target.write_bytes(data)
         for path in made.root.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
         yield made

@@ -1,15 +1,19 @@
 """The compiler meets a hostile project: it reads nothing else and runs nothing of it."""
 
+import itertools
 import os
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from bpfpack.builder import confine, sandbox, toolchain
-from bpfpack.builder.build import build
+from bpfpack.builder.build import build, inputs
 from bpfpack.builder.flags import check_flags
+from bpfpack.builder.opened import ProjectFiles
+from bpfpack.builder.project import source_files
 from bpfpack.builder.sandbox import Identity
 from bpfpack.spec.errors import BuildError, UsageError
 from tests.kit.objects import CLANGS, tool
@@ -105,6 +109,74 @@ def test_a_readme_outside_the_project_is_refused(secret: Path, tmp_path: Path) -
     (project / "link.md").symlink_to(secret)
     with pytest.raises(BuildError, match="a link that leaves the project"):
         built(project, PROGRAM, toml='readme = "link.md"\n')
+
+
+@pytest.mark.parametrize("name", ["README.md", "bpfpack.toml", "vmlinux.h"])
+@pytest.mark.parametrize("target", ["{}", "../outside/secret", "inside/../../outside/secret"])
+def test_what_a_build_looks_for_by_itself_is_no_link_out(
+    name: str, target: str, secret: Path, tmp_path: Path
+) -> None:
+    project = write_project(tmp_path / "project", {"inside/x.h": "", "t.bpf.c": PROGRAM})
+    (project / name).symlink_to(target.format(secret))
+    readers: tuple[Callable[[Path], object], ...] = (build, inputs)
+    for reads in readers:
+        with pytest.raises(BuildError, match=rf"{name}: a link that leaves the project"):
+            reads(project)
+
+
+def test_an_object_that_is_a_link_out_is_not_read(secret: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "x.bpf.o").symlink_to(secret)
+    readers: tuple[Callable[[Path], object], ...] = (build, inputs)
+    for reads, what in itertools.product(readers, (project, project / "x.bpf.o")):
+        with pytest.raises(BuildError, match=r"x\.bpf\.o: a link that leaves the project"):
+            reads(what)
+
+
+def test_links_inside_a_project_are_followed(tmp_path: Path) -> None:
+    project = write_project(
+        tmp_path / "real", {"deep/README": "read me", "deep/n.h": "#define N 1\n"}
+    )
+    (project / "README.md").symlink_to("deep/../deep/README")
+    (project / "n.h").symlink_to("deep/n.h")
+    (tmp_path / "project").symlink_to("real")
+    body = f'#include "n.h"\n#if N != 1\n#error none\n#endif\n{PROGRAM}'
+    blobs = built(tmp_path / "project", body).package.blobs
+    assert b"read me" in blobs.values()
+
+
+def test_a_link_to_itself_and_a_pipe_are_no_files(tmp_path: Path) -> None:
+    project = write_project(tmp_path, {"t.bpf.c": PROGRAM})
+    (project / "README.md").symlink_to("README.md")
+    with pytest.raises(BuildError, match=r"README\.md: Too many levels of symbolic links"):
+        inputs(project)
+    (project / "README.md").unlink()
+    os.mkfifo(project / "README.md")
+    with pytest.raises(BuildError, match=r"README\.md: not a file"):
+        inputs(project)
+
+
+def test_a_project_that_changes_while_it_is_read_shows_nothing_else(
+    secret: Path, tmp_path: Path
+) -> None:
+    """Each step of the way is swapped after it was looked at, as an attacker would."""
+    project = write_project(tmp_path / "project", {"t.bpf.c": PROGRAM, "d/secret": "ours"})
+    with ProjectFiles(project) as files:
+        names = source_files(project, deep=True)
+        (project / "t.bpf.c").unlink()
+        (project / "t.bpf.c").symlink_to(secret)
+        with pytest.raises(BuildError, match="a link that leaves the project"):
+            files.read_sources(names)
+        (project / "d").rename(project / "e")
+        (project / "d").symlink_to(secret.parent)
+        with pytest.raises(BuildError, match="a link that leaves the project"):
+            files.read(Path("d/secret"), 100)
+        project.rename(tmp_path / "moved")
+        (tmp_path / "project").symlink_to(secret.parent)
+        assert files.read(Path("e/secret"), 100) == b"ours"
+        with pytest.raises(FileNotFoundError):
+            files.read(Path("secret"), 100)
 
 
 @pytest.mark.parametrize(
