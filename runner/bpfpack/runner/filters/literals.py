@@ -137,7 +137,7 @@ def _scaled(field: Field, leaf: Leaf, word: Word) -> Fraction | None:
 
 
 def _whole(field: Field, leaf: Leaf, word: Word) -> int:
-    if not _WHOLE.fullmatch(word.text) or word.quoted:
+    if not _WHOLE.fullmatch(word.text):
         known = labels(field)
         near = get_close_matches(word.text[:80], known, n=1)
         if near:
