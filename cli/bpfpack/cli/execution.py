@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from bpfpack.cli._exit import Exit
 from bpfpack.cli.host import Host
 from bpfpack.cli.run_options import RunRequest
-from bpfpack.cli.showing import Showing, Shown, choose, terminal_of
+from bpfpack.cli.showing import Showing, Shown, check_each_cpu, choose, terminal_of
 from bpfpack.cli.units import count, counted, seconds
 from bpfpack.runner import capabilities
 from bpfpack.runner.events.loop import Loop, Result
@@ -81,7 +81,7 @@ def execute(
 ) -> int:
     """Load, attach, show, detach; returns the exit code.  Raises KernelError, UsageError."""
     _undo_dead(host)
-    chosen = settings(plan, request)
+    chosen = settings(spec, plan, request)
     # What iterators print is there: nothing is waited for.
     at_once = chosen.texts and chosen.timeout is None and target is None
     plan = replace(plan, outputs=tuple(one.output for one in chosen.shown))
@@ -110,6 +110,7 @@ def execute(
                 shown=chosen.shown,
                 trace=chosen.trace,
                 terminal=terminal_of(out),
+                each_cpu=request.flag("per_cpu"),
             )
             loop = Loop(
                 streams=showing.streams(session, pipe),
@@ -196,7 +197,7 @@ def _undo_dead(host: Host) -> None:
     undo_dead(host)
 
 
-def settings(plan: Plan, request: RunRequest) -> Settings:
+def settings(spec: ObjectSpec, plan: Plan, request: RunRequest) -> Settings:
     """Return what the options say; raises UsageError.
 
     ``--dry-run`` asks as well, so that it refuses what a run would.
@@ -211,6 +212,8 @@ def settings(plan: Plan, request: RunRequest) -> Settings:
         what = _NOT_FOR_TERMINALS.get(one.shape)
         if what is not None and not request.flag("file"):
             refuse_raw_terminal(sys.stdout.fileno(), force=request.flag("force"), what=what)
+    if request.flag("per_cpu"):
+        check_each_cpu(spec, shown)
     trace = _trace_shape(shown, request)
     timeout, most = request.value("timeout"), request.value("max_events")
     if most and not trace and all(o.output.kind != "events" and o.every is None for o in shown):

@@ -76,7 +76,7 @@ def _run(host: Host, request: RunRequest, text: str) -> int:
         from bpfpack.cli.execution import execute, settings
 
         if request.flag("dry_run"):
-            settings(plan, request)
+            settings(spec, plan, request)
             return _show_plan(host, plan, request)
         return execute(host, verified, spec, plan, request, target)
 

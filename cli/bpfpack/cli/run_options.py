@@ -119,6 +119,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
         repeatable=True,
     ),
     Option(
+        name="per_cpu",
+        long="--per-cpu",
+        help="show per-CPU maps as tables and histograms of each CPU, not added up",
+    ),
+    Option(
         name="trace_pipe",
         long="--trace-pipe",
         help="show what bpf_printk prints, too: of all programs of this host",

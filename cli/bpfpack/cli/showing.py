@@ -24,12 +24,15 @@ from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
+    from bpfpack.runner.events.entries import Elements
     from bpfpack.runner.events.tables import MapOutput
     from bpfpack.runner.events.terminal import Screen
     from bpfpack.runner.tracepipe import TracePipe
 
 #: What only stacks are shown as.
 _OF_STACKS: Final = ("folded", "flamegraph.svg")
+#: What can be shown CPU by CPU.
+_OF_EACH_CPU: Final = ("table", "histogram")
 #: How often a table is read unless the package says.
 _TABLE_MS: Final = 1000
 
@@ -107,6 +110,15 @@ def _check(package: str, shown: Sequence[Shown]) -> None:
             )
 
 
+def check_each_cpu(spec: ObjectSpec, shown: Sequence[Shown]) -> None:
+    """Raise UsageError when nothing that is shown has values of each CPU to show."""
+    kept = {m.name for m in spec.maps if "percpu" in m.type_name}
+    if not any(one.output.kind in _OF_EACH_CPU and one.output.map in kept for one in shown):
+        raise UsageError("--per-cpu: what is shown is not kept for each CPU").with_hint(
+            "it is for tables and histograms of per-CPU maps"
+        )
+
+
 @valuetype
 class Showing:
     """Turns what was chosen into what the loop runs; ``terminal`` is where it goes, if to one."""
@@ -116,6 +128,7 @@ class Showing:
     shown: tuple[Shown, ...]
     trace: Literal["table", "json"] | None
     terminal: "Screen | None"
+    each_cpu: bool = False
 
     @property
     def _alone(self) -> bool:
@@ -185,7 +198,11 @@ class Showing:
         from bpfpack.runner.events.tables import TableSampler
 
         output, about = one.output, self._about(one)
-        elements = session.map(output.map)
+        elements: Elements = session.map(output.map)
+        if self.each_cpu:
+            from bpfpack.runner.events.percpu import each_cpu
+
+            about, elements = each_cpu(about, elements)
         if output.kind == "table":
             return TableSampler(
                 one.shape, about, elements, sort=output.sort, terminal=self.terminal

@@ -53,9 +53,13 @@ class Elements(Protocol):
     """
 
     type: int
-    max_entries: int
     key_size: int
     value_size: int
+
+    @property
+    def max_entries(self) -> int:
+        """Room for so many."""
+        ...
 
     @property
     def stride(self) -> int:
