@@ -175,10 +175,14 @@ class Entries:
         """The numbers of a column of the value among the counts, None when it is no count."""
         return self._ranges.get(column)
 
-    def raws(self, counts: Counts, values: bytes, index: int) -> list[Any]:
-        """One raw value for each column of one element."""
+    def raws(
+        self, counts: Counts, values: bytes, index: int, without: int | None = None
+    ) -> list[Any]:
+        """One raw value for each column of one element, None for the column ``without``."""
         found: list[Any] = [None] * len(self.value.columns)
         for i, numbers in self._ranges.items():
+            if i == without:
+                continue
             shape = self.value.columns[i].field.dimensions
             found[i] = _shaped([counts.columns[n][index] for n in numbers], shape)
         if self._rest is not None:
@@ -214,10 +218,10 @@ class Snapshot:
         size = self._entries.key_size
         return [self._keys[i : i + size] for i in range(0, len(self._keys), size)]
 
-    def entry(self, index: int) -> Entry:
-        """One element; not after `release`."""
+    def entry(self, index: int, *, without: int | None = None) -> Entry:
+        """One element, a column of its value left out; not after `release`."""
         key = self.id(index)
-        value = self._entries.raws(self.counts, self._values, index)
+        value = self._entries.raws(self.counts, self._values, index, without)
         return Entry(key, self._entries.key.read(key), value)
 
     def id(self, index: int) -> bytes:

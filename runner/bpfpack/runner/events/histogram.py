@@ -88,6 +88,9 @@ class HistogramSampler:
         self._others = [
             (i, c) for i, c in enumerate(self._entries.value.columns) if i != self._place
         ]
+        self._starts = [
+            '{{"from":{},"to":{},"count":'.format(*self.range(i)) for i in range(len(self._slots))
+        ]
         self._beside = JsonRow([column for _, column in self._others])
         self._before: Snapshot | None = None
         self._terminal, self._now = terminal, now
@@ -120,8 +123,9 @@ class HistogramSampler:
     def _shown(self, refreshed: Refreshed) -> _Sample:
         snapshot, added, totals = refreshed
         most = _KEYS if self._shape == "table" and self._terminal else None
+        columns = added.columns
         shown = [
-            _Histogram(snapshot.entry(i), [column[i] for column in added.columns])
+            _Histogram(snapshot.entry(i, without=self._place), [column[i] for column in columns])
             for i in snapshot.largest(totals, most)
             if totals[i]
         ]
@@ -149,11 +153,8 @@ class HistogramSampler:
         )
 
     def _json_one(self, one: _Histogram) -> str:
-        slots = ",".join(
-            '{{"from":{},"to":{},"count":{}}}'.format(*self.range(i), count)
-            for i, count in enumerate(one.counts)
-            if count
-        )
+        starts = self._starts
+        slots = ",".join([f"{starts[i]}{count}}}" for i, count in enumerate(one.counts) if count])
         key = self._entries.key.json(one.entry.key)
         beside = self._beside([one.entry.value[i] for i, _ in self._others])
         value = f'"value":{beside},' if self._others else ""
@@ -168,9 +169,11 @@ class HistogramSampler:
         for one in found.shown:
             raws = [*one.entry.key, *(one.entry.value[i] for i, _ in self._others)]
             row = [csv_cell(column, raw) for column, raw in zip(columns, raws, strict=True)]
+            first = ",".join([now, *row])
             for slot, count in enumerate(one.counts):
                 if count:
-                    yield ",".join([now, *row, *map(str, (*self.range(slot), count))])
+                    start, end = self.range(slot)
+                    yield f"{first},{start},{end},{count}"
 
     def _table(self, found: _Sample) -> list[str]:
         name = "" if self._output.alone else f" {printable(self._output.name)}"
