@@ -38,7 +38,7 @@ def start(host: Host, request: RunRequest) -> Engine | None:
 
     ``auto`` takes the compiled one, and warns when there is none.
     """
-    asked = request.value("engine", "reference")
+    asked = request.value("engine", "auto")
     if asked == "reference":
         return None
     cache: CodeCache = OwnedCache(host.dirs.cache / "engine")

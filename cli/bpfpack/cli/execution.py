@@ -5,7 +5,7 @@ import signal
 import stat
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Final, Literal
 
 from bpfpack.cli._exit import Exit
@@ -19,13 +19,16 @@ from bpfpack.runner.events.sink import Sink, refuse_raw_terminal
 from bpfpack.runner.events.stop import StopSignals
 from bpfpack.runner.plan import Plan
 from bpfpack.runner.session import Session
+from bpfpack.spec.config import Config
 from bpfpack.spec.errors import BpfpackError, UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.trust import VerifiedArtifact
 from bpfpack.spec.value import replace, valuetype
 
 if TYPE_CHECKING:
+    from bpfpack.cli.narrowing import Narrowing
     from bpfpack.runner.attach.vanishing import InterfaceWatch
+    from bpfpack.runner.engine.host import Engine
     from bpfpack.runner.journal import Journal
     from bpfpack.runner.target import Process
     from bpfpack.runner.tracepipe import TracePipe
@@ -59,6 +62,8 @@ class Settings:
     trace: Literal["table", "json"] | None
     timeout: float | None
     max_events: int | None
+    order: tuple[tuple[str, bool], ...] = ()
+    limit: int | None = None
 
     @property
     def lines(self) -> bool:
@@ -82,6 +87,7 @@ def execute(
     """Load, attach, show, detach; returns the exit code.  Raises KernelError, UsageError."""
     _undo_dead(host)
     chosen = settings(spec, plan, request)
+    narrowing = narrowed(spec, verified.config, chosen, request)
     # What iterators print is there: nothing is waited for.
     at_once = chosen.texts and chosen.timeout is None and target is None
     plan = replace(plan, outputs=tuple(one.output for one in chosen.shown))
@@ -102,7 +108,8 @@ def execute(
             _sink(out, stop, chosen) as sink,
             _trace_pipe(journal, chosen) as pipe,
             _watch(host, plan) as watch,
-            Session.open(verified, plan, journal=journal) as session,
+            _engine(host, request, chosen) as engine,
+            ExitStack() as opened,
         ):
             showing = Showing(
                 spec=spec,
@@ -111,9 +118,17 @@ def execute(
                 trace=chosen.trace,
                 terminal=terminal_of(out),
                 each_cpu=request.flag("per_cpu"),
+                engine=engine,
+                narrowing=narrowing,
+                order=chosen.order,
+                limit=chosen.limit,
+            )
+            compiled = showing.compiled()
+            session = opened.enter_context(
+                Session.open(verified, plan, journal=journal, unread=compiled)
             )
             loop = Loop(
-                streams=showing.streams(session, pipe),
+                streams=showing.streams(session, pipe, compiled, opened),
                 samplers=showing.samplers(session),
                 sink=sink,
                 stop=stop,
@@ -135,6 +150,8 @@ def execute(
         code = _code(result, request, target)
     if result.reason != "closed-pipe" and not at_once:
         host.printer.info(result.summary())
+    if narrowing is not None and (warning := narrowing.warning()):
+        host.printer.warn(warning)
     return code
 
 
@@ -146,6 +163,18 @@ def _sink(out: int, stop: StopSignals, chosen: Settings) -> Iterator[Sink]:
         yield sink
     finally:
         sink.close()
+
+
+@contextmanager
+def _engine(host: Host, request: RunRequest, chosen: Settings) -> "Iterator[Engine | None]":
+    if all(one.output.kind != "events" for one in chosen.shown):
+        yield None
+        return
+    from bpfpack.cli.engines import start
+
+    # It is ready before anything is attached: a small buffer is full after some ms.
+    with start(host, request) or nullcontext() as engine:
+        yield engine
 
 
 @contextmanager
@@ -216,6 +245,10 @@ def settings(spec: ObjectSpec, plan: Plan, request: RunRequest) -> Settings:
         check_each_cpu(spec, shown)
     trace = _trace_shape(shown, request)
     timeout, most = request.value("timeout"), request.value("max_events")
+    limit = request.value("limit")
+    rows = None if limit is None else count(limit, "--limit")
+    if rows is not None and most is None and (trace or _has(shown, "events")):
+        most = limit
     if most and not trace and all(o.output.kind != "events" and o.every is None for o in shown):
         raise UsageError("--max-events: what is shown is read once, at the end").with_hint(
             "--timeout 10s ends it"
@@ -225,7 +258,43 @@ def settings(spec: ObjectSpec, plan: Plan, request: RunRequest) -> Settings:
         trace=trace,
         timeout=None if timeout is None else seconds(timeout, "--timeout"),
         max_events=None if most is None else count(most, "--max-events"),
+        order=_order(shown, request),
+        limit=rows,
     )
+
+
+def _has(shown: Sequence[Shown], kind: str) -> bool:
+    return any(one.output.kind == kind for one in shown)
+
+
+def _order(shown: Sequence[Shown], request: RunRequest) -> tuple[tuple[str, bool], ...]:
+    """What ``--sort`` asks for: each column, and whether its largest comes first."""
+    text = request.value("sort")
+    if text is None:
+        return ()
+    if not _has(shown, "table"):
+        raise UsageError("--sort: none of what is shown is a table that is read again").with_hint(
+            "events are shown as they come: what is to come is not known\n"
+            "`| sort` orders them once all are there"
+        )
+    from bpfpack.runner.filters.names import split
+
+    return tuple((name.removeprefix("-"), name[0] == "-") for name in split(text, "--sort"))
+
+
+def narrowed(
+    spec: ObjectSpec, config: Config, chosen: Settings, request: RunRequest
+) -> "Narrowing | None":
+    """Return what options leave of the events, None for all; raises UsageError."""
+    if not any(map(request.flag, ("filter", "fields", "unique"))):
+        return None
+    from bpfpack.cli.narrowing import narrow
+
+    showing = Showing(
+        spec=spec, config=config, shown=chosen.shown, trace=chosen.trace, terminal=None
+    )
+    events = [one for one in chosen.shown if one.output.kind == "events"]
+    return narrow(request, [(showing.event_output(one.output), one.shape) for one in events])
 
 
 def _trace_shape(shown: Sequence[Shown], request: RunRequest) -> Literal["table", "json"] | None:

@@ -4,10 +4,11 @@ All is checked before anything is loaded.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from bpfpack.cli.run_options import RunRequest
+from bpfpack.runner.events.batch import Batch
 from bpfpack.runner.events.formatter import EventOutput
 from bpfpack.runner.filters.filter import Filter, make_filters
 from bpfpack.runner.filters.selection import select_fields
@@ -33,6 +34,14 @@ class Narrowing:
 
     outputs: Mapping[str, EventOutput]
     filters: Mapping[str, Filter]
+
+    def image(self, name: str) -> bytes | None:
+        """The filter of an output, for the engine; None where all is shown."""
+        return self.filters[name].image() if name in self.filters else None
+
+    def kept(self, name: str) -> Callable[[Batch], Batch] | None:
+        """The same for the plain formatter."""
+        return self.filters[name].kept if name in self.filters else None
 
     def loaded(self, name: str, program: "Program") -> None:
         """Tell a filter that the engine has it."""

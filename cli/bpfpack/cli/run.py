@@ -73,10 +73,10 @@ def _run(host: Host, request: RunRequest, text: str) -> int:
     _die_at_once()
     with ExitStack() as held:
         plan, target = _plan(spec, verified.config, request, held)
-        from bpfpack.cli.execution import execute, settings
+        from bpfpack.cli.execution import execute, narrowed, settings
 
         if request.flag("dry_run"):
-            settings(spec, plan, request)
+            narrowed(spec, verified.config, settings(spec, plan, request), request)
             return _show_plan(host, plan, request)
         return execute(host, verified, spec, plan, request, target)
 

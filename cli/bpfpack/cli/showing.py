@@ -4,7 +4,9 @@ What cannot be shown as it was asked for is a UsageError, before anything is loa
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from bpfpack.runner.events.formatter import (
@@ -14,16 +16,18 @@ from bpfpack.runner.events.formatter import (
     make_formatter,
 )
 from bpfpack.runner.events.loop import Sampled, Sampler
-from bpfpack.runner.events.stream import Stream
+from bpfpack.runner.events.stream import EventStream, Stream
 from bpfpack.runner.losses import CountedSource, LossCounter
 from bpfpack.runner.session import Session
 from bpfpack.spec.agreement import event_layout, key_value_layouts
 from bpfpack.spec.config import Config, Output
-from bpfpack.spec.errors import UsageError
+from bpfpack.spec.errors import SpecError, UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
+    from bpfpack.cli.narrowing import Narrowing
+    from bpfpack.runner.engine.host import Engine, Program
     from bpfpack.runner.events.entries import Elements
     from bpfpack.runner.events.tables import MapOutput
     from bpfpack.runner.events.terminal import Screen
@@ -129,14 +133,53 @@ class Showing:
     trace: Literal["table", "json"] | None
     terminal: "Screen | None"
     each_cpu: bool = False
+    engine: "Engine | None" = None
+    narrowing: "Narrowing | None" = None
+    order: tuple[tuple[str, bool], ...] = ()
+    limit: int | None = None
 
     @property
     def _alone(self) -> bool:
         return len(self.shown) + (self.trace is not None) == 1
 
-    def streams(self, session: Session, pipe: "TracePipe | None") -> list[Stream]:
-        """The outputs that are events, from the sources of a session, and what is printed."""
-        found = [self._stream(session, one) for one in self.shown if one.output.kind == "events"]
+    def compiled(self) -> "dict[str, Program]":
+        """What the engine runs for each output that it shows: it reads their buffers itself."""
+        if self.engine is None:
+            return {}
+        from bpfpack.runner.engine.program import assemble
+
+        found = {}
+        for one in self.shown:
+            if one.output.kind == "events":
+                name, about = one.output.name, self.event_output(one.output)
+                image = self.narrowing.image(name) if self.narrowing else None
+                # What is beyond the engine's tables is left to the plain formatter.
+                with suppress(SpecError):
+                    found[name] = program = self.engine.load(
+                        partial(assemble, one.shape, about, filtered=image),
+                        terminal=self.terminal,
+                    )
+                    if self.narrowing:
+                        self.narrowing.loaded(name, program)
+        return found
+
+    def streams(
+        self,
+        session: Session,
+        pipe: "TracePipe | None",
+        compiled: "Mapping[str, Program]",
+        closing: ExitStack,
+    ) -> list[EventStream]:
+        """The outputs that are events, from the buffers of a session, and what is printed.
+
+        What owns memory in the kernel is closed with ``closing``, before the session is.
+        """
+        found: list[EventStream] = []
+        for one in self.shown:
+            if one.output.name in compiled:
+                found.append(self._compiled(session, one, compiled[one.output.name], closing))
+            elif one.output.kind == "events":
+                found.append(self._stream(session, one))
         if pipe is not None:
             from bpfpack.runner.tracepipe import TraceFormatter
 
@@ -144,17 +187,38 @@ class Showing:
             found.append(Stream(source=pipe, formatter=formatter))
         return found
 
+    def _compiled(
+        self, session: Session, one: Shown, program: "Program", closing: ExitStack
+    ) -> EventStream:
+        from bpfpack.runner.engine.streams import open_stream
+
+        formatter = make_formatter(one.shape, self.event_output(one.output), terminal=self.terminal)
+        counter = LossCounter.of(self.spec, one.output.map, session.map)
+        stream = open_stream(
+            program,
+            session.map(one.output.map),
+            pages=session.plan.perf_pages.get(one.output.map),
+            header=formatter.header,
+            lost=counter.read if counter else None,
+        )
+        closing.callback(stream.close)
+        return stream
+
     def _stream(self, session: Session, one: Shown) -> Stream:
         source = session.sources[one.output.name]
         counter = LossCounter.of(self.spec, one.output.map, session.map)
         return Stream(
             source=CountedSource(source, counter) if counter else source,
             formatter=make_formatter(
-                one.shape, self._event_output(one.output), terminal=self.terminal
+                one.shape, self.event_output(one.output), terminal=self.terminal
             ),
+            kept=self.narrowing.kept(one.output.name) if self.narrowing else None,
         )
 
-    def _event_output(self, output: Output) -> EventOutput:
+    def event_output(self, output: Output) -> EventOutput:
+        """What is known of an output, and shown of it."""
+        if self.narrowing:
+            return self.narrowing.outputs[output.name]
         types = tuple(
             RecordType(layout=event_layout(self.spec, self.config, t), when=t.when)
             for t in output.types
@@ -205,7 +269,13 @@ class Showing:
             about, elements = each_cpu(about, elements)
         if output.kind == "table":
             return TableSampler(
-                one.shape, about, elements, sort=output.sort, terminal=self.terminal
+                one.shape,
+                about,
+                elements,
+                sort=output.sort,
+                order=self.order,
+                limit=self.limit,
+                terminal=self.terminal,
             )
         return HistogramSampler(one.shape, output, about, elements, terminal=self.terminal)
 
