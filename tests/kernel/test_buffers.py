@@ -1,9 +1,11 @@
 """Ring and perf buffers and maps of a live kernel, fed by what the tests do."""
 
 import contextlib
+import itertools
 import os
 import select
 import struct
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -348,6 +350,39 @@ class TestMaps:
             seen.append(key)
             table.delete(key)
         assert len(seen) == len(set(seen)) == 1000
+
+    @pytest.mark.parametrize("name", ["hash", "cpu_hash"])
+    @pytest.mark.parametrize("walk", [False, True])
+    def test_keys_that_stay_are_read_once_whatever_others_do(
+        self, session: Session, name: str, walk: bool
+    ) -> None:
+        table = session.map(name)
+        stay = {_u32(i): table_value(table, i) for i in range(100)}
+        for key, value in stay.items():
+            table.update(key, value)
+        done = threading.Event()
+
+        def churn() -> None:
+            for i in itertools.cycle(range(100, 200)):
+                table.update(_u32(i), table_value(table, i))
+                table.delete(_u32((i + 50 - 100) % 100 + 100))
+                if done.is_set():
+                    return
+
+        other = threading.Thread(target=churn)
+        other.start()
+        try:
+            for _ in range(50):
+                found = list(table._walk(set()) if walk else table.items())
+                assert len({key for key, _ in found}) == len(found)
+                kept = {key: value for key, value in found if key in stay}
+                # Of a walk only so many steps are promised, and each deletion costs some.
+                assert kept == stay if not walk else kept.items() <= stay.items()
+                gone = {key for key, _ in found} - stay.keys()
+                assert gone <= {_u32(i) for i in range(100, 200)}
+        finally:
+            done.set()
+            other.join()
 
     @pytest.mark.parametrize("name", ["hash", "lru", "cpu_hash", "array", "cpu_array"])
     @pytest.mark.parametrize("batches", [True, False])
