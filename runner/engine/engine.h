@@ -143,6 +143,8 @@ u8 *bp_fixed(u8 *out, double number, u32 decimals);
 
 /* text.c */
 u32 bp_decode(const u8 **from, const u8 *end);
+u8 *bp_characters(const struct bp_program *program, u8 *out, u8 style, const u8 *from,
+                  const u8 *end);
 u8 *bp_string(const struct bp_program *program, u8 *out, u8 style, const u8 *from, u32 size);
 u8 *bp_cap(u8 *start, u8 *out);
 u32 bp_width(const struct bp_program *program, const u8 *start, const u8 *end);
@@ -173,8 +175,6 @@ u8 *bp_flags(u8 *out, const struct bp_flags *flags, const struct bp_field *field
 /* values.c: the value of one operation, or what stands for a missing one. */
 u8 *bp_value(struct bp_program *program, u8 *out, const struct bp_op *op, const u8 *record,
              u32 length);
-/* Whether every character of what an operation prints is ASCII. */
-u32 bp_is_ascii_kind(const struct bp_op *op);
 
 /* lines.c, columns.c: one record. */
 u8 *bp_line(struct bp_program *program, u8 *out, const struct bp_type *type, const u8 *record,

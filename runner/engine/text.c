@@ -1,5 +1,5 @@
 /* Text from outside, made safe for a terminal and for each form, as `spec/safetext.py` says. */
-#include "engine.h"
+#include "safe.h"
 
 /* What a table or a CSV cell shows at most, in characters, and the bytes that can matter. */
 #define SHOWN 4096u
@@ -147,17 +147,6 @@ static u8 *character(const struct bp_program *program, u8 *out, u8 style, const 
     return bp_bytes(out, start, (u32)(*from - start));
 }
 
-/* The bytes of a word that are a control character, a quote, a backslash or no ASCII: the lowest
- * one is marked right, which is all that is asked for. */
-static u64 special(u64 word)
-{
-    const u64 ones = 0x0101010101010101u, tops = 0x8080808080808080u;
-    u64 quote = word ^ 0x22 * ones, slash = word ^ 0x5c * ones;
-    u64 low = (word - 0x20 * ones) & ~word;
-    return ((word | (word + ones)) | low | ((quote - ones) & ~quote) | ((slash - ones) & ~slash))
-           & tops;
-}
-
 /* The next 8 bytes, or the rest and zeroes: nothing behind the end is read. */
 static u64 next_word(const u8 *from, const u8 *end)
 {
@@ -169,12 +158,12 @@ static u64 next_word(const u8 *from, const u8 *end)
     return word;
 }
 
-static u8 *characters(const struct bp_program *program, u8 *out, u8 style, const u8 *from,
-                      const u8 *end)
+u8 *bp_characters(const struct bp_program *program, u8 *out, u8 style, const u8 *from,
+                  const u8 *end)
 {
     while (from < end) {
         u64 word = next_word(from, end);
-        u64 found = special(word);
+        u64 found = bp_special(word);
         bp_store64(out, word);
         if (!found) {
             out += 8;
@@ -197,11 +186,11 @@ u8 *bp_string(const struct bp_program *program, u8 *out, u8 style, const u8 *fro
     u8 *start = out;
     if (style == BP_JSON || style == BP_YAML) {
         *out++ = '"';
-        out = characters(program, out, style, from, from + size);
+        out = bp_characters(program, out, style, from, from + size);
         *out++ = '"';
         return out;
     }
-    out = characters(program, out, style, from, from + (size < LOOKED_AT ? size : LOOKED_AT));
+    out = bp_characters(program, out, style, from, from + (size < LOOKED_AT ? size : LOOKED_AT));
     return bp_cap(start, out);
 }
 

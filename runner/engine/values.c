@@ -279,8 +279,3 @@ u8 *bp_value(struct bp_program *program, u8 *out, const struct bp_op *op, const 
     }
     return op->requote ? requoted(start, out) : out;
 }
-
-u32 bp_is_ascii_kind(const struct bp_op *op)
-{
-    return op->kind < BP_LABEL;
-}

@@ -7,7 +7,14 @@ from collections.abc import Sequence
 from typing import Final
 
 from bpfpack.runner.engine.operations import Manner, Style
-from bpfpack.runner.events.formatter import SEPARATED, Known, OutputFormat, Separated, json_members
+from bpfpack.runner.events.formatter import (
+    SEPARATED,
+    Known,
+    OutputFormat,
+    Separated,
+    csv_quoted,
+    json_members,
+)
 from bpfpack.runner.events.jsonlines import json_pieces
 from bpfpack.runner.events.table import Columns
 from bpfpack.runner.events.yamllines import yaml_pieces, yaml_string, yaml_unknown
@@ -21,7 +28,12 @@ LINES, TABLE, RAW = range(3)
 _IN_JSON: Final = Manner(style=Style.JSON, label=json_string, missing="null")
 _IN_YAML: Final = Manner(style=Style.YAML, label=yaml_string, missing="null")
 _IN_TSV: Final = Manner(style=Style.PLAIN, label=printable, nested=_IN_JSON)
-_IN_CSV: Final = Manner(style=Style.PLAIN, label=printable, nested=_IN_JSON, requote=True)
+_IN_CSV: Final = Manner(
+    style=Style.PLAIN,
+    label=lambda label: csv_quoted(printable(label)),
+    nested=_IN_JSON,
+    requote=True,
+)
 _IN_TABLE: Final = Manner(style=Style.SHOWN, label=printable)
 
 

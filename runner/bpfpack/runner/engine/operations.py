@@ -202,7 +202,7 @@ def put_operation(
     room = _room(kind, how.style, field, named)
     outer = kind if scalar else Kind.JOINED if manner.is_text else Kind.LIST
     is_quoted = how.is_json and _is_quoted(kind, field)
-    is_text = kind in (Kind.LABEL, Kind.STRING) or how is not manner
+    is_text = kind == Kind.STRING or how is not manner
     requote = manner.requote and is_text
     if requote:
         room = Room(2 * room.fixed + 2, 2 * room.factor)

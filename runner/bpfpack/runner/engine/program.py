@@ -35,8 +35,8 @@ from bpfpack.spec.safetext import unsafe_ranges
 
 #: BP_SLACK of ``runner/engine/engine.h``.
 _SLACK: Final = 32
-#: A column is padded to so much at most, and a space stands before it.
-_PADDED: Final = 65
+#: A column becomes so wide at most, unless its title is wider.
+_WIDEST: Final = 64
 _CLOCKS: Final = ("mono", "boot", "tai", "real")
 #: ``enum bp_select``.
 _ONE, _SIZES, _VALUE = range(3)
@@ -164,7 +164,7 @@ class _Compiler:
     ) -> tuple[int, ...]:
         for one in operations:
             room = room.plus(one.room)
-        padding = _PADDED * len(operations) if self._form.code == TABLE else 0
+        padding = sum(max(_WIDEST, width) + 1 for width in self._form.widths)
         fixed = room.fixed + padding + len(self._form.separator) + _SLACK
         if fixed >= _LONGEST or room.factor >= _LONGEST or len(operations) > LIMITS.fields + 1:
             raise SpecError("a line would be too long")
