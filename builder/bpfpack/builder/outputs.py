@@ -9,7 +9,7 @@ from bpfpack.builder.words import STACKS, Words, as_held
 from bpfpack.spec import fields
 from bpfpack.spec.agreement import MAPS_OF_OUTPUT, record_type
 from bpfpack.spec.btf import Array, Int, Struct, Union
-from bpfpack.spec.config import Output
+from bpfpack.spec.config import Output, check_reader
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.layout import members, resolve
 from bpfpack.spec.mapspec import MapSpec
@@ -28,12 +28,14 @@ def make_outputs(
 ) -> tuple[Output, ...]:
     """Return the outputs, by name; raises BuildError."""
     maps = {m.name: m for m in spec.maps}
-    found = []
+    found: list[Output] = []
     for name, words in sorted(said.items()):
         if words.get("hidden"):
             continue
         try:
-            found.append(_output(spec, maps, name, words))
+            output = _output(spec, maps, name, words)
+            check_reader(output, found)
+            found.append(output)
         except SpecError as e:
             tags = output_tags(str(words.get("map", name)))
             raise diagnosis.error(e, told=("outputs", name), tags=tags) from e

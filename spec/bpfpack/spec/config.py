@@ -8,7 +8,7 @@ Unknown fields are refused: a runner never guesses what a newer field would forb
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, get_args
 
 from bpfpack.spec import fields, strictjson
@@ -413,6 +413,9 @@ class Config:
         ):
             if twice := sorted(n for n, count in Counter(names).items() if count > 1):
                 raise SpecError(f"{twice[0]!r} appears twice", path=(key,))
+        for i, output in enumerate(self.outputs):
+            with fields.inside(f"outputs[{i}]"):
+                check_reader(output, self.outputs[:i])
 
     def to_bytes(self) -> bytes:
         """The config blob: one spelling for one value."""
@@ -448,6 +451,21 @@ _TOP_LEVEL: Final = (
     *("schemaVersion", "name", "version", "description", "license", "authors", "homepage"),
     *("source", "programs", "maps", "params", "outputs", "fields", "requirements"),
 )
+
+
+def check_reader(output: Output, others: Iterable[Output]) -> None:
+    """Raise SpecError when ``output`` reads a buffer of events that another reads.
+
+    A record is taken from a buffer once: each would get some of them, and the wrong ones.
+    """
+    for other in others:
+        if (output.kind, output.map) == ("events", other.map) and other.kind == "events":
+            raise SpecError(
+                f"output {other.name!r} reads the events of {output.map!r} already", path=("map",)
+            ).with_hint(
+                "one output of the map carries several types: "
+                f"BPFPACK_OUTPUT({output.map}, by(member), type(struct a, A), type(struct b, B))"
+            )
 
 
 def check_name(text: str) -> str:

@@ -123,6 +123,13 @@ def fails(directory: Path, body: str, toml: str | None = None) -> BuildError:
             "not at one place in all types in 'outputs.events.discriminator'",
         ),
         (
+            EVENT + "struct other { int x; };\n"
+            + "BPFPACK_OUTPUT(events, struct event, name(first));\n"
+            + "BPFPACK_OUTPUT(events, struct other, name(second));\n" + PROGRAM,
+            "BPFPACK_OUTPUT",
+            "output 'first' reads the events of 'events' already in 'outputs.second.map'",
+        ),
+        (
             EVENT + "BPFPACK_OUTPUT(events, by(pid), type(struct event, 1), "
             "type(struct event, 2));\n" + PROGRAM,
             "BPFPACK_OUTPUT",
