@@ -234,7 +234,8 @@ class Showing:
             if one.output.kind == "stacks":
                 from bpfpack.cli.stacking import sampled_stacks
 
-                found += sampled_stacks(session, self.spec, one, self._about(one), self.terminal)
+                about = self._about(session, one)
+                found += sampled_stacks(session, self.spec, one, about, self.terminal)
             elif one.output.kind != "events":
                 found.append(Sampled(sampler=self._sampler(session, one), interval=one.every))
         return found
@@ -248,12 +249,19 @@ class Showing:
             return OF_OTHERS
         return ()
 
-    def _about(self, one: Shown) -> "MapOutput":
+    def _about(self, session: Session, one: Shown) -> "MapOutput":
         from bpfpack.runner.events.tables import MapOutput
 
         found = next(m for m in self.spec.maps if m.name == one.output.map)
         key, value = key_value_layouts(self.spec, self.config, found)
-        return MapOutput(name=one.output.name, key=key, value=value, alone=self._alone)
+        counter = LossCounter.of(self.spec, one.output.map, session.map)
+        return MapOutput(
+            name=one.output.name,
+            key=key,
+            value=value,
+            alone=self._alone,
+            lost=counter.read if counter else None,
+        )
 
     def _sampler(self, session: Session, one: Shown) -> Sampler:
         if one.output.kind == "text":
@@ -261,7 +269,7 @@ class Showing:
         from bpfpack.runner.events.histogram import HistogramSampler
         from bpfpack.runner.events.tables import TableSampler
 
-        output, about = one.output, self._about(one)
+        output, about = one.output, self._about(session, one)
         elements: Elements = session.map(output.map)
         if self.each_cpu:
             from bpfpack.runner.events.percpu import each_cpu

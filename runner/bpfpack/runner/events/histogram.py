@@ -21,10 +21,10 @@ from typing import Final, NamedTuple
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
 from bpfpack.runner.events.counts import Counts
-from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot, may_miss
+from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot
 from bpfpack.runner.events.formatter import OutputFormat, csv_cell, csv_quoted
 from bpfpack.runner.events.jsonlines import JsonRow
-from bpfpack.runner.events.tables import MapOutput
+from bpfpack.runner.events.tables import Lack, MapOutput
 from bpfpack.runner.events.terminal import Screen
 from bpfpack.runner.events.values import local, utc
 from bpfpack.spec.config import Output
@@ -146,7 +146,7 @@ class HistogramSampler:
     def _json(self, found: _Sample) -> str:
         unit = f'"unit":{json_string(self._said.unit)},' if self._said.unit else ""
         shown = ",".join(map(self._json_one, found.shown))
-        more = ',"incomplete":true' if self._incomplete(found) else ""
+        more = self._lack(found).json()
         return (
             f'{{{self._output.tag()}"time":"{utc(self._now())}",{unit}'
             f'"histograms":[{shown}]{more}}}'
@@ -183,8 +183,7 @@ class HistogramSampler:
             lines.extend(self._bars(one.counts))
         if found.keys > len(found.shown):
             lines.append(f"({found.keys - len(found.shown)} more keys)")
-        if self._incomplete(found):
-            lines.append("(the map is full or evicts keys: some may be missing)")
+        lines += [f"({note})" for note in self._lack(found).notes()]
         if self._terminal:
             lines = [fit(line, self._terminal.columns) for line in lines]
         return lines if self._samples == 1 else ["", *lines]
@@ -216,8 +215,9 @@ class HistogramSampler:
             lines.append(f"{start:>{low}} -> {end:>{high}}  {count:>{digits}} |{bar:<{length}}|")
         return lines
 
-    def _incomplete(self, found: _Sample) -> bool:
-        return may_miss(self._elements, found.elements) and not self._single
+    def _lack(self, found: _Sample) -> Lack:
+        lack = self._output.lack(self._elements, found.elements)
+        return lack._replace(keys=lack.keys and not self._single)
 
 
 def _slots_of(entries: Entries, name: str) -> tuple[int, range]:

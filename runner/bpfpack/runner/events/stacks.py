@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
-from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot, may_miss
+from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot
 from bpfpack.runner.events.formatter import OutputFormat, cells, csv_cell, csv_quoted
 from bpfpack.runner.events.jsonlines import JsonRow
 from bpfpack.runner.events.tables import MapOutput
@@ -45,7 +45,6 @@ _STACKS: Final = 16
 #: How often a process is asked again what it has mapped, in seconds.
 _AGAIN: Final = 1.0
 _MISSED: Final = "[missed]"
-_INCOMPLETE: Final = "the map is full or evicts keys: some may be missing"
 _ADDRESS: Final = 8
 
 #: The functions of a stack, the innermost first; None where the kernel had no room for it.
@@ -221,7 +220,7 @@ class StackSampler:
 
     def _json(self, found: Sequence[_Stack], keys: int) -> str:
         stacks = ",".join(map(self._json_one, found))
-        more = ',"incomplete":true' if may_miss(self._elements, keys) else ""
+        more = self._output.lack(self._elements, keys).json()
         more += f',"mappings_lost":{self._lost}' if self._lost else ""
         return f'{{{self._output.tag()}"time":"{utc(self._now())}","stacks":[{stacks}]{more}}}'
 
@@ -263,7 +262,7 @@ class StackSampler:
 
     def _notes(self, keys: int) -> list[str]:
         """What is wrong with a sample."""
-        notes = [_INCOMPLETE] if may_miss(self._elements, keys) else []
+        notes = self._output.lack(self._elements, keys).notes()
         if self._lost:
             notes.append(f"{self._lost} changes of what processes map were lost: names may be too")
         return notes

@@ -11,7 +11,7 @@ value; numbers from the largest, text from A.
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
 from bpfpack.runner.events.entries import Elements, Entries, Entry, Snapshot, is_count, may_miss
@@ -30,16 +30,46 @@ _AROUND: Final = 5
 
 @valuetype
 class MapOutput:
-    """What samplers know of their output; ``alone`` is False when there are others."""
+    """What samplers know of their output; ``alone`` is False when there are others.
+
+    ``lost`` reads how many updates the program counted that found no room.
+    """
 
     name: str
     key: RecordLayout
     value: RecordLayout
     alone: bool = True
+    lost: Callable[[], int] | None = None
 
     def tag(self) -> str:
         """The first members of each line of JSON."""
         return "" if self.alone else f'"output":{json_string(self.name)},'
+
+    def lack(self, elements: Elements, count: int) -> "Lack":
+        """What is missing of a map in which ``count`` elements were found."""
+        return Lack(self.lost() if self.lost else 0, may_miss(elements, count))
+
+
+class Lack(NamedTuple):
+    """Updates that were lost, as far as the program counts them, and whether keys may be."""
+
+    updates: int
+    keys: bool
+
+    def json(self) -> str:
+        """The last members of a line of JSON."""
+        incomplete = ',"incomplete":true' if self.updates or self.keys else ""
+        return incomplete + (f',"updates_lost":{self.updates}' if self.updates else "")
+
+    def notes(self) -> list[str]:
+        """The same for people."""
+        found = []
+        if self.updates:
+            noun = "update" if self.updates == 1 else "updates"
+            found.append(f"the map had no room for {self.updates} {noun}")
+        if self.keys:
+            found.append("the map is full or evicts keys: some may be missing")
+        return found
 
 
 class TableSampler:
@@ -152,8 +182,8 @@ class TableSampler:
             return (0, -value)
         return (1, "" if raw is None else column.text(raw))
 
-    def _incomplete(self, snapshot: Snapshot) -> bool:
-        return may_miss(self._elements, len(snapshot))
+    def _lack(self, snapshot: Snapshot) -> Lack:
+        return self._output.lack(self._elements, len(snapshot))
 
     def _json(self, snapshot: Snapshot) -> str:
         key, value = self._entries.key, self._entries.value
@@ -161,7 +191,7 @@ class TableSampler:
             f'{{"key":{key.json(entry.key)},"value":{value.json(entry.value)}}}'
             for entry in self._sorted(snapshot)
         )
-        more = ',"incomplete":true' if self._incomplete(snapshot) else ""
+        more = self._lack(snapshot).json()
         return f'{{{self._output.tag()}"time":"{utc(self._now())}","rows":[{rows}]{more}}}'
 
     def _csv(self, snapshot: Snapshot) -> list[str]:
@@ -197,8 +227,7 @@ class TableSampler:
         lines.extend(map(self._block.line, rows))
         if len(snapshot) > len(entries):
             lines.append(f"({len(snapshot) - len(entries)} more)")
-        if self._incomplete(snapshot):
-            lines.append("(the map is full or evicts keys: some may be missing)")
+        lines += [f"({note})" for note in self._lack(snapshot).notes()]
         return lines if self._samples == 1 else ["", *lines]
 
 

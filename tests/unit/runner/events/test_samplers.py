@@ -156,6 +156,18 @@ def test_a_map_that_may_lack_keys_says_so(
     assert (b"some may be missing" in _table("table", stats).sample()) is told
 
 
+@pytest.mark.parametrize(("lost", "note"), [(0, None), (1, "1 update)"), (7, "7 updates)")])
+def test_updates_that_the_program_counts_as_lost(
+    stats: DictElements, lost: int, note: str | None
+) -> None:
+    of = MapOutput(name="stats", key=KEY, value=VALUE, lost=lambda: lost)
+    found = json.loads(_table("json", stats, of).sample())
+    assert found.get("updates_lost", 0) == lost
+    assert found.get("incomplete", False) is (lost > 0)
+    lines = _table("table", stats, of).sample().decode().splitlines()
+    assert lines[-1].endswith(note) if note else len(lines) == 5
+
+
 def test_samplers_have_no_raw_form(stats: DictElements) -> None:
     with pytest.raises(UsageError, match="no raw form"):
         _table("raw", stats)
@@ -173,7 +185,9 @@ def _histogram(shape: Any, elements: DictElements, **more: Any) -> HistogramSamp
     said = Output(
         name="latency", map="hists", kind="histogram", **{**scale, **more.pop("said", {})}
     )
-    of = MapOutput(name="latency", key=KEY, value=more.pop("value", HIST))
+    of = MapOutput(
+        name="latency", key=KEY, value=more.pop("value", HIST), lost=more.pop("lost", None)
+    )
     more.setdefault("clock", FixedClock())
     return HistogramSampler(shape, said, of, elements, now=lambda: 5 * 10**9, **more)
 
@@ -301,6 +315,17 @@ def test_a_full_map_is_told_though_most_keys_have_nothing() -> None:
     elements = _elements(HIST, max_entries=2)
     elements.data = {b"\1\0\0\0": _slots(b"", 1), b"\2\0\0\0": _slots(b"")}
     assert json.loads(_histogram("json", elements).sample())["incomplete"]
+
+
+def test_a_histogram_and_updates_that_were_lost() -> None:
+    elements = _elements(HIST, max_entries=1)
+    elements.data[b"\1\0\0\0"] = _slots(b"", 1)
+    found = json.loads(_histogram("json", elements, lost=lambda: 3).sample())
+    assert (found["incomplete"], found["updates_lost"]) == (True, 3)
+    assert "incomplete" not in json.loads(_histogram("json", elements).sample())
+    assert b"(the map had no room for 3 updates)" in (
+        _histogram("table", elements, lost=lambda: 3).sample()
+    )
 
 
 def test_a_terminal_gets_the_fullest_keys() -> None:

@@ -1,4 +1,4 @@
-"""``bpfpack run --per-cpu``: the values of each CPU, in place of their sum."""
+"""What a run tells of its maps: values of each CPU with ``--per-cpu``, and lost updates."""
 
 import os
 
@@ -34,8 +34,13 @@ SEC("raw_tp/sys_enter")
 int on_call(void *ctx)
 {
 	__u32 zero = 0;
-	__u64 *count = bpf_map_lookup_elem(&calls, &zero);
+	__u64 *count = bpf_map_lookup_elem(&calls, &zero), none = 0;
 
+	for (__u32 i = 0; i < 10; i++) {
+		__u32 key = i;
+
+		bpfpack_lookup_or_init(others, &key, &none);
+	}
 	if (count && bpf_get_current_pid_tgid() >> 32 == target_pid)
 		*count += 1;
 	return 0;
@@ -77,6 +82,14 @@ def test_each_cpu_has_its_row(host: Host) -> None:
     counts = {row["key"]["cpu"]: row["value"] for row in rows}
     assert all(row["key"]["key"] == 0 for row in rows)
     assert all(counts[cpu] >= 1000 * (1 + cpu) for cpu in cpus), counts
+
+
+def test_updates_without_room_are_counted(host: Host) -> None:
+    """Of ten keys eight find room; the others fail each time."""
+    done = host.run("run", "-o", "others:json", "--timeout=300ms", "calls:1")
+    last = done.lines[-1]
+    assert len(last["rows"]) == 8
+    assert last["incomplete"] and last["updates_lost"] >= 2
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)], ids=["run", "dry"])
