@@ -3,7 +3,7 @@
 On a *log2* scale slot 0 counts 0 and 1, slot n counts from 2^n to 2^(n+1)-1, as programs
 compute it with ``log2l``; on a *linear* scale slot n counts ``step`` numbers from n*step; on an
 *exponential* scale each power of two has ``step`` slots, and numbers below have one each.
-The last slot also has whatever was larger.
+The last slot also has whatever was larger: ``to`` is null, and "..." in a table.
 
 *table*: the time, and for each key its members, the ranges from the first to the last that
 is not empty, and bars.  *json*: one line for each sample,
@@ -35,6 +35,8 @@ from bpfpack.spec.safetext import fit, json_string, printable
 _KEYS: Final = 32
 _BAR: Final = 40
 _NARROWEST: Final = 10
+#: Beyond it there is no number to count.
+_LARGEST: Final = 2**64 - 1
 
 
 class _Histogram(NamedTuple):
@@ -88,8 +90,10 @@ class HistogramSampler:
         self._others = [
             (i, c) for i, c in enumerate(self._entries.value.columns) if i != self._place
         ]
+        self._ranges = _ranges(said, len(self._slots))
         self._starts = [
-            '{{"from":{},"to":{},"count":'.format(*self.range(i)) for i in range(len(self._slots))
+            f'{{"from":{start},"to":{"null" if end is None else end},"count":'
+            for start, end in self._ranges
         ]
         self._beside = JsonRow([column for _, column in self._others])
         self._before: Snapshot | None = None
@@ -132,17 +136,6 @@ class HistogramSampler:
         snapshot.release()
         return _Sample(shown, refreshed.keys, len(snapshot))
 
-    def range(self, slot: int) -> tuple[int, int]:
-        """The smallest and largest number that a slot counts."""
-        step = self._said.step
-        if step is None:
-            return (1 << slot if slot else 0), (2 << slot) - 1
-        if self._said.scale == "linear":
-            return slot * step, (slot + 1) * step - 1
-        shift = max(0, slot // step - 1)
-        start = slot - shift * step
-        return start << shift, ((start + 1) << shift) - 1
-
     def _json(self, found: _Sample) -> str:
         unit = f'"unit":{json_string(self._said.unit)},' if self._said.unit else ""
         shown = ",".join(map(self._json_one, found.shown))
@@ -172,8 +165,8 @@ class HistogramSampler:
             first = ",".join([now, *row])
             for slot, count in enumerate(one.counts):
                 if count:
-                    start, end = self.range(slot)
-                    yield f"{first},{start},{end},{count}"
+                    start, end = self._ranges[slot]
+                    yield f"{first},{start},{'' if end is None else end},{count}"
 
     def _table(self, found: _Sample) -> list[str]:
         name = "" if self._output.alone else f" {printable(self._output.name)}"
@@ -202,8 +195,9 @@ class HistogramSampler:
         The longest bar is that of the largest count.
         """
         used = [i for i, count in enumerate(counts) if count]
-        rows = [(self.range(i), counts[i]) for i in range(used[0], used[-1] + 1)]
-        low, high = (max(len(str(limits[side])) for limits, _ in rows) for side in (0, 1))
+        shown = range(used[0], used[-1] + 1)
+        rows = [(_texts(*self._ranges[i]), counts[i]) for i in shown]
+        low, high = (max(len(limits[side]) for limits, _ in rows) for side in (0, 1))
         digits = max(5, *(len(str(count)) for count in counts))
         room = self._terminal.columns - (low + high + digits + 9) if self._terminal else _BAR
         length = max(_NARROWEST, min(_BAR, room))
@@ -218,6 +212,29 @@ class HistogramSampler:
     def _lack(self, found: _Sample) -> Lack:
         lack = self._output.lack(self._elements, found.elements)
         return lack._replace(keys=lack.keys and not self._single)
+
+
+def limits(said: Output, slot: int) -> tuple[int, int]:
+    """The smallest and largest number that a slot counts, were it not the last."""
+    step = said.step
+    if step is None:
+        return (1 << slot if slot else 0), (2 << slot) - 1
+    if said.scale == "linear":
+        return slot * step, (slot + 1) * step - 1
+    shift = max(0, slot // step - 1)
+    start = slot - shift * step
+    return start << shift, ((start + 1) << shift) - 1
+
+
+def _ranges(said: Output, slots: int) -> list[tuple[int, int | None]]:
+    """What each slot counts; the last one everything beyond, too."""
+    found: list[tuple[int, int | None]] = [limits(said, slot) for slot in range(slots)]
+    start, end = found[-1]
+    return [*found[:-1], (start, end if end is not None and end >= _LARGEST else None)]
+
+
+def _texts(start: int, end: int | None) -> tuple[str, str]:
+    return str(start), "..." if end is None else str(end)
 
 
 def _slots_of(entries: Entries, name: str) -> tuple[int, range]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bpfpack.runner.events.histogram import HistogramSampler
+from bpfpack.runner.events.histogram import HistogramSampler, limits
 from bpfpack.runner.events.tables import MapOutput, TableSampler
 from bpfpack.runner.events.terminal import Terminal
 from bpfpack.spec.config import Output
@@ -255,16 +255,16 @@ def test_a_linear_scale_and_a_value_that_is_the_slots() -> None:
         {
             "key": 1,
             "count": 3,
-            "slots": [{"from": 10, "to": 19, "count": 2}, {"from": 20, "to": 29, "count": 1}],
+            "slots": [{"from": 10, "to": 19, "count": 2}, {"from": 20, "to": None, "count": 1}],
         }
     ]
 
 
 @pytest.mark.parametrize("step", [1, 2, 4, 64])
 def test_an_exponential_scale_has_no_gap(step: int) -> None:
-    said = {"scale": "exponential", "step": step}
-    sampler = _histogram("json", _elements(HIST), said=said)
-    ranges = [sampler.range(i) for i in range(step * (65 - step.bit_length() + 1))]
+    said: Any = {"scale": "exponential", "step": step}
+    output = Output(name="h", map="h", kind="histogram", **said)
+    ranges = [limits(output, i) for i in range(step * (65 - step.bit_length() + 1))]
     assert [start for start, _ in ranges] == [0, *(end + 1 for _, end in ranges[:-1])]
     assert ranges[-1][1] == 2**64 - 1
     assert all((end + 1 - start) * step <= max(start, step) for start, end in ranges)
@@ -345,12 +345,29 @@ def test_an_empty_histogram_shows_nothing() -> None:
         assert _histogram(shape, elements).sample() == b""
 
 
+def test_the_last_slot_has_an_end_where_numbers_have() -> None:
+    value = layout(field("value", "uint", 0, 1, dimensions=(64,)))
+    elements = _elements(value)
+    elements.data[b"\1\0\0\0"] = bytes(63) + b"\1"
+    said = {"slots": None}
+    (found,) = json.loads(_histogram("json", elements, value=value, said=said).sample())[
+        "histograms"
+    ]
+    assert found["slots"] == [{"from": 2**63, "to": 2**64 - 1, "count": 1}]
+
+
+def test_csv_of_the_last_slot() -> None:
+    elements = _elements(HIST)
+    elements.data[b"\1\0\0\0"] = _slots(b"", 0, 0, 0, 0, 0, 0, 0, 3)
+    assert _histogram("csv", elements).sample().endswith(b",128,,3\n")
+
+
 def test_bars_fit_the_terminal() -> None:
     elements = _elements(HIST)
     elements.data[b"\1\0\0\0"] = _slots(b"", 0, 0, 0, 0, 0, 0, 0, 2**32 - 1)
     text = _histogram("table", elements, terminal=Terminal(columns=50, lines=24)).sample().decode()
     assert max(map(len, text.splitlines())) <= 50
-    assert text.splitlines()[-1] == "128 -> 255  4294967295 |*************************|"
+    assert text.splitlines()[-1] == "128 -> ...  4294967295 |*************************|"
 
 
 @pytest.mark.parametrize("name", ["comm", "absent"])
