@@ -3,9 +3,11 @@
 import contextlib
 import functools
 import io
+import tempfile
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from bpfpack.cli import units
@@ -16,6 +18,11 @@ from bpfpack.registry.trust.check import CryptographyCheck
 from bpfpack.runner import journal
 from bpfpack.runner.attach.clsact import ClsactEntry
 from bpfpack.runner.netns import Namespace
+from bpfpack.runner.symbols.debugfiles import in_memory
+from bpfpack.runner.symbols.feed import TaskFeed
+from bpfpack.runner.symbols.jit import JitMap
+from bpfpack.runner.symbols.mappings import Mappings
+from bpfpack.runner.symbols.tables import read_functions
 from bpfpack.spec import safetext, signature, strictjson
 from bpfpack.spec.agreement import check_config, event_layout
 from bpfpack.spec.btf import Btf, Struct
@@ -38,6 +45,8 @@ from bpfpack.spec.targets import parse_target
 from tests.fuzz.mutation import Mutator
 from tests.kit.packages import index_of, package
 from tests.kit.signing import key_of
+from tests.kit.stripped import linked_program
+from tests.kit.taskrecords import PID, Told, life
 from tests.kit.vectors import vectors
 from tests.property.test_object_parsers import all_types, everything, objects, section_of
 
@@ -251,6 +260,31 @@ def _displays() -> Iterator[bytes]:
             yield f"{member}\nTITLE\n{format_}".encode()
 
 
+def _program(data: bytes) -> None:
+    """The functions of a program, and where its debug file would be."""
+    with in_memory(data) as fd:
+        found = read_functions(fd, "/program", ["/nowhere"])
+    if found is not None:
+        for offset in range(0, len(data), 256):
+            found.find(offset, called=True)
+
+
+def _told(data: bytes) -> None:
+    """What a process, or the kernel, says of code that is mapped."""
+    made = JitMap(data)
+    mappings = Mappings(fed=True)
+    TaskFeed(Told(data), mappings).drain()
+    for address in (0, 0x1000, 0x7FFF_FFFF_F000, (1 << 64) - 1):
+        made.find(address)
+        mappings.find(PID, address)
+
+
+@functools.cache
+def _programs() -> Sequence[bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        return [linked_program(Path(folder))]
+
+
 _UNITS: Final = (b"10s", b"1.5h", b"400d", b"64k", b"1MiB", b"-1", b"1e9", b"0x10", b"\xd9\xa3s")
 TARGETS: Final[dict[str, Target]] = {
     "reference": Target(
@@ -292,6 +326,10 @@ TARGETS: Final[dict[str, Target]] = {
     ),
     "key": Target(run=_each(_key, _unlocked, _public), seeds=_keys),
     "archive": Target(run=_each(_archive), seeds=_archives),
+    "program": Target(run=_program, seeds=_programs),
+    "mappings": Target(
+        run=_told, seeds=lambda: [b"1000 100 f\n1100 20 g\n", life(), life() + life()]
+    ),
     "journal": Target(run=_each(journal.parse), seeds=lambda: _JOURNALS, change=_lines),
     "display": Target(
         run=_each(_display, _text(_units), _text(_printable)),

@@ -7,7 +7,8 @@ import pytest
 
 from bpfpack.runner.symbols.user import UserSymbols
 from tests.kit.kernelobjects import eventually
-from tests.unit.runner.test_stack_symbols import code_offset, compiled
+from tests.kit.stripped import compiled
+from tests.unit.runner.test_stack_symbols import code_offset
 
 pytestmark = pytest.mark.kernel
 

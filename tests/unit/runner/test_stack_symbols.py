@@ -19,6 +19,7 @@ from bpfpack.runner.symbols.tables import read_functions
 from bpfpack.runner.symbols.user import UserSymbols
 from tests.kit.kernelobjects import eventually
 from tests.kit.objects import run, tool
+from tests.kit.stripped import compiled
 
 KALLSYMS = """\
 ffffffff81000000 T _text
@@ -27,13 +28,6 @@ ffffffff81000200 T second
 ffffffff81000210 D data
 ffffffffc0000000 t probe_one\t[module]
 0000000000000000 A hidden
-"""
-SOURCE = """
-#include <unistd.h>
-int first(int n) { return n + 1; }
-static __attribute__((used)) int second(int n) { return first(n); }
-__attribute__((noreturn)) static void never(void) { _exit(0); }
-int main(void) { char c; read(0, &c, 1); second(1); never(); }
 """
 
 
@@ -69,12 +63,6 @@ def test_a_kernel_that_tells_nothing(tmp_path: Path) -> None:
         found = KernelSymbols(str(path)).frame(0xFFFFFFFF81000000)
         assert found == Frame(0xFFFFFFFF81000000, file="[kernel]")
         assert found.text() == "[kernel]"
-
-
-def compiled(folder: Path, *flags: str) -> Path:
-    (folder / "a.c").write_text(SOURCE)
-    run(tool("cc"), "-O0", "-w", *flags, "-o", folder / "program", folder / "a.c")
-    return folder / "program"
 
 
 def table(path: Path) -> FileFunctions | None:

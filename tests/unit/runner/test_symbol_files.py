@@ -18,7 +18,8 @@ from bpfpack.runner.symbols.mappings import MappedFile
 from bpfpack.runner.symbols.tables import Tables, read_functions
 from bpfpack.runner.symbols.user import UserSymbols
 from tests.kit.objects import run, tool
-from tests.unit.runner.test_stack_symbols import code_offset, compiled, started
+from tests.kit.stripped import compiled, debug_file, linked_program, packed
+from tests.unit.runner.test_stack_symbols import code_offset, started
 
 
 def functions(path: Path, roots: Iterable[str] = ()) -> FileFunctions | None:
@@ -35,14 +36,6 @@ def build_id(path: Path) -> str:
         return ElfFile(fd).build_id().hex()
     finally:
         os.close(fd)
-
-
-def debug_file(path: Path, to: Path) -> Path:
-    """Move a program's symbols into a file of their own."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    run(tool("objcopy"), "--only-keep-debug", path, to)
-    run(tool("strip"), path)
-    return to
 
 
 def is_named(found: FileFunctions | None, offset: int) -> bool:
@@ -101,12 +94,6 @@ def test_a_debug_file_outside_of_its_root(tmp_path: Path) -> None:
     assert is_named(functions(path, [str(root)]), offset)
 
 
-def packed(path: Path, data: bytes) -> None:
-    section = path.parent / "section"
-    section.write_bytes(data)
-    run(tool("objcopy"), "--add-section", f".gnu_debugdata={section}", path)
-
-
 def test_symbols_that_are_packed_into_the_program(tmp_path: Path) -> None:
     path = compiled(tmp_path)
     offset, _ = code_offset(path, "second")
@@ -129,11 +116,7 @@ def test_packed_data_of_attackers(tmp_path: Path, data: bytes) -> None:
 @pytest.fixture(scope="module")
 def linked(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A program that names a debug file, to be damaged."""
-    path = compiled(tmp_path_factory.mktemp("linked"))
-    moved = debug_file(path, path.with_name("program.debug"))
-    packed(path, lzma.compress(moved.read_bytes()))
-    run(tool("objcopy"), f"--add-gnu-debuglink={moved}", path)
-    return path.read_bytes()
+    return linked_program(tmp_path_factory.mktemp("linked"))
 
 
 @given(data=st.data())

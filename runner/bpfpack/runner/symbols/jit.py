@@ -22,8 +22,10 @@ from bpfpack.spec.limits import LIMITS
 _LINE: Final = re.compile(rb"^(?:0x)?([0-9a-fA-F]{1,16}) (?:0x)?([0-9a-fA-F]{1,16}) (.+)$", re.M)
 _NAME: Final = "/tmp/perf-{}.map"  # noqa: S108  # where others write it; see `_read`
 _PROCESSES: Final = 64
-#: Seconds before a file that has grown is read again.
-_AGAIN: Final = 1.0
+#: Seconds before a file that may have grown is read again: so much at least, and so many times
+#: what the last reading took.
+_AGAIN: Final = 0.05
+_TIMES: Final = 20
 
 
 class JitMap:
@@ -61,11 +63,14 @@ class JitMaps:
 
     def find(self, pid: int, address: int) -> tuple[str, int] | None:
         """Return the function at an address of a process, read anew when that is not known."""
-        read, version, known = self._known.get(pid, (float("-inf"), None, None))
+        again, version, known = self._known.get(pid, (0.0, None, None))
         found = known.find(address) if known else None
-        if found is None and time.monotonic() - read >= _AGAIN:
+        began = time.monotonic()
+        if found is None and began >= again:
             version, known = _read(pid, version, known)
-            self._known[pid] = time.monotonic(), version, known
+            ended = time.monotonic()
+            again = ended + max(_AGAIN, _TIMES * (ended - began))
+            self._known[pid] = again, version, known
             found = known.find(address) if known else None
             if len(self._known) > _PROCESSES:
                 self._known.popitem(last=False)
