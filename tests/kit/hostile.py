@@ -50,7 +50,8 @@ class Reply:
     """An answer.  ``length`` is the Content-Length that is claimed, None for the truth.
 
     ``hang`` never answers, ``endless`` sends its chunks over and over without a length, and
-    ``trickle`` sends header bytes one by one for as long as anybody reads them.
+    ``trickle`` sends header bytes one by one for as long as anybody reads them; ``trailers``
+    sends the body as a chunk, and then trailer fields without end (RFC 9112, 7.1.2).
     """
 
     status: int = 200
@@ -60,6 +61,7 @@ class Reply:
     hang: bool = False
     endless: bytes = b""
     trickle: bool = False
+    trailers: bool = False
 
 
 Script: TypeAlias = Reply | Iterable[Reply] | Callable[[Seen], Reply]
@@ -220,6 +222,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(reply.status)
         for name, value in reply.headers.items():
             self.send_header(name, value)
+        if reply.trailers:
+            self._send_trailers(reply.body)
+            return
         length = len(reply.body) if reply.length is None else reply.length
         if not reply.endless and "Content-Length" not in reply.headers:
             self.send_header("Content-Length", str(length))
@@ -234,6 +239,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
         while not self.server.listener.closing.wait(0.05):
             self.wfile.write(b"x")
+
+    def _send_trailers(self, body: bytes) -> None:
+        self.close_connection = True
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"%x\r\n%b\r\n0\r\n" % (len(body), body))
+        while not self.server.listener.closing.wait(0.05):
+            self.wfile.write(b"X-More: yes\r\n")
 
     def _send(self, reply: Reply, length: int) -> None:
         self.wfile.write(reply.body)

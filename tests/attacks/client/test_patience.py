@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,7 @@ from tests.kit.lying import (
     blob_path,
     fetched,
 )
+from tests.kit.pki import make_ca
 
 
 def test_case_11_unavailable_for_a_moment(registry: Listener, repository: RemoteRepository) -> None:
@@ -74,6 +76,26 @@ def test_case_12_body_that_trickles(registry: Listener, monkeypatch: pytest.Monk
     ):
         fetched(client.repository(registry.host, "x"))
     assert len(registry.seen) == 2
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("what", ["manifest", "blob"])
+def test_case_12_trailers_without_end(tmp_path: Path, what: str, tls: bool) -> None:
+    """All of the body is there, and fields follow it, each of them in time."""
+    pki = make_ca(tmp_path, "127.0.0.1")
+    hasty = replace(QUICK, ca_file=pki.ca if tls else None, deadline=0.5, attempts=2)
+    with (
+        listener(tls=pki if tls else None) as registry,
+        RegistryClient(hasty, lookup=lambda *_: None) as client,
+    ):
+        repository = client.repository(registry.host, "x")
+        whole = Reply(
+            headers={"Content-Type": MANIFEST.media_type}, body=MANIFEST.raw, trailers=True
+        )
+        registry.on("GET", "/v2/x/manifests/1", whole)
+        registry.on("GET", blob_path(), Reply(body=BLOB[:-1], trailers=True))
+        with pytest.raises(TransportError, match="in time"):
+            repository.resolve("1") if what == "manifest" else fetched(repository)
 
 
 def test_case_12_body_that_stops(registry: Listener, repository: RemoteRepository) -> None:

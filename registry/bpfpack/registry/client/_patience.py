@@ -1,28 +1,50 @@
 """Connections whose servers have only so long: a time limit for each read is not enough.
 
 A server that sends one byte before every time limit would be waited for without end, so
-the whole head of a response has a limit too.  Bodies are watched where they are read.
+the whole head of a response has a limit too, and so has what http.client reads of a body at
+once: the lines between its chunks, and those after the last (RFC 9112, 7.1.2).
 """
 
+import contextlib
 import http.client
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPResponse, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError
 
 # Seconds for the rest of a head whose first byte came just in time.
 _GRACE: Final = 5.0
 
 
-def _in_time(connection: HTTPConnection, respond: Callable[[], HTTPResponse]) -> HTTPResponse:
-    """Return what ``respond`` reads, or cut the connection; raises TimeoutError then."""
-    limit, late, sock = connection.timeout, threading.Event(), connection.sock
-    if not isinstance(limit, int | float) or not isinstance(sock, socket.socket):
-        return respond()
+def grace(limit: float) -> float:
+    """Return the seconds for all that is read in lines, where each read has ``limit``."""
+    return limit + min(limit, _GRACE)
+
+
+@contextlib.contextmanager
+def within(response: HTTPResponse, seconds: float) -> Iterator[None]:
+    """Cut the connection of a response when the block takes longer; raises TimeoutError then."""
+    sock = _SOCKETS.get(response)
+    if sock is None:
+        yield
+        return
+    with _limited(sock, seconds, "the body of the response trickles"):
+        yield
+
+
+#: What a response is read from; http.client lets go of the connection's when it is the last.
+_SOCKETS: Final[WeakKeyDictionary[HTTPResponse, socket.socket]] = WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def _limited(sock: socket.socket, seconds: float, what: str) -> Iterator[None]:
+    late = threading.Event()
 
     def cut() -> None:
         late.set()
@@ -32,24 +54,36 @@ def _in_time(connection: HTTPConnection, respond: Callable[[], HTTPResponse]) ->
         except OSError:
             return  # it ended by itself meanwhile
 
-    timer = threading.Timer(limit + min(limit, _GRACE), cut)
+    timer = threading.Timer(seconds, cut)
     timer.daemon = True
     timer.start()
     try:
-        response = respond()
-    except (OSError, http.client.HTTPException) as e:
+        yield
+    except (OSError, http.client.HTTPException, HTTPError) as e:
         if late.is_set():
-            raise TimeoutError(_TRICKLES) from e
+            raise TimeoutError(what) from e
         raise
     finally:
         timer.cancel()
-    if late.is_set():  # a head that was cut can look like a short one
-        response.close()
-        raise TimeoutError(_TRICKLES)
+    if late.is_set():  # what was cut can look like what is short
+        raise TimeoutError(what)
+
+
+def _in_time(connection: HTTPConnection, respond: Callable[[], HTTPResponse]) -> HTTPResponse:
+    """Return what ``respond`` reads, or cut the connection; raises TimeoutError then."""
+    limit, sock = connection.timeout, connection.sock
+    if not isinstance(limit, int | float) or not isinstance(sock, socket.socket):
+        return respond()
+    response = None
+    try:
+        with _limited(sock, grace(limit), "the head of the response trickles"):
+            response = respond()
+    except TimeoutError:
+        if response is not None:
+            response.close()
+        raise
+    _SOCKETS[response] = sock
     return response
-
-
-_TRICKLES: Final = "the head of the response trickles"
 
 
 class _Http(HTTPConnection):

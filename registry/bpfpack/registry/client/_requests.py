@@ -4,6 +4,7 @@ requests follows nothing, reads no netrc and no environment, and keeps no cookie
 opens connections and pools them.
 """
 
+import contextlib
 import os
 import ssl
 import threading
@@ -17,7 +18,7 @@ import urllib3
 from requests.utils import get_environ_proxies
 
 from bpfpack.registry.client import certificates
-from bpfpack.registry.client._patience import ImpatientAdapter
+from bpfpack.registry.client._patience import ImpatientAdapter, grace, within
 from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.urls import origin
 from bpfpack.registry.client.wire import (
@@ -48,20 +49,28 @@ _WATCHED: Final = 60.0
 class Stream:
     """A response's body; gives what arrived, and TransportError when it breaks off.
 
-    So it does when less than ``rate`` bytes a second came for a minute.
+    So it does when less than `Settings.slowest` bytes a second came for a minute.
     """
 
-    def __init__(self, response: requests.Response, rate: float) -> None:
-        self._response, self._rate = response, rate
+    def __init__(self, response: requests.Response, settings: Settings) -> None:
+        self._response, self._rate = response, settings.slowest
+        # Only of a chunked body is more read at once than what has come.
+        self._limit = grace(settings.read_timeout) if response.raw.chunked else None
         self._since, self._count = time.monotonic(), 0
 
     def read(self, size: int, /) -> bytes:
         """Return up to ``size`` bytes as they came, b"" at the end."""
         try:
-            chunk: bytes = self._response.raw.read1(size, decode_content=False)
+            chunk = self._read(size)
         except _BODY_ERRORS as e:
             raise TransportError(f"download: {_failed(e)}") from e
         self._watch(len(chunk))
+        return chunk
+
+    def _read(self, size: int) -> bytes:
+        raw = self._response.raw
+        with contextlib.nullcontext() if self._limit is None else within(raw, self._limit):
+            chunk: bytes = raw.read1(size, decode_content=False)
         return chunk
 
     def _watch(self, count: int) -> None:
@@ -113,7 +122,7 @@ class Transport:
         if answer.body is not None or response is None:
             _close(response)
             return answer, None
-        return answer, Stream(response, self._settings.slowest)
+        return answer, Stream(response, self._settings)
 
     def close(self) -> None:
         """Close every pooled connection."""
@@ -200,15 +209,13 @@ def _read(response: requests.Response | None, limit: int, timeout: float) -> byt
     """Read a small body, however it trickles, and give the connection back."""
     if response is None:
         return Failed(Trouble.BROKEN, "no response to read")
-    ends, data = time.monotonic() + timeout, bytearray()
+    raw, data = response.raw, bytearray()
     try:
-        while len(data) < limit:
-            if time.monotonic() > ends:
-                return Failed(Trouble.TIMEOUT, f"{len(data)} bytes so far")
-            chunk = response.raw.read1(min(limit - len(data), _CHUNK), decode_content=False)
-            if not chunk:
-                break
-            data += chunk
+        with within(raw, timeout):
+            while len(data) < limit and (
+                chunk := raw.read1(min(limit - len(data), _CHUNK), decode_content=False)
+            ):
+                data += chunk
     except _BODY_ERRORS as e:
         return _failed(e)
     finally:
