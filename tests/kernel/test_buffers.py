@@ -1,6 +1,7 @@
 """Ring and perf buffers and maps of a live kernel, fed by what the tests do."""
 
 import contextlib
+import errno
 import itertools
 import os
 import select
@@ -400,6 +401,31 @@ class TestMaps:
         assert left == (
             {} if "array" not in name else {_u32(i): table_value(table, 0) for i in keys}
         )
+
+    @pytest.mark.parametrize("name", ["hash", "lru", "cpu_hash", "array", "cpu_array"])
+    @pytest.mark.parametrize("code", [errno.EINVAL, ENOTSUPP], ids=["before 5.6", "before 5.13"])
+    @pytest.mark.parametrize("take", [False, True])
+    def test_kernels_without_batches(
+        self, session: Session, name: str, code: int, take: bool
+    ) -> None:
+        table = session.map(name)
+        for i in range(3):
+            table.update(_u32(i), table_value(table, i))
+        everything = dict(table.items())
+
+        class Refusing(BatchBuffers):
+            def call(self, fd: int, *, delete: bool) -> tuple[int, int]:
+                return 0, code
+
+        old = Map(table._native, Refusing)
+        assert dict(old.take() if take else old.items()) == everything
+        assert everything.items() >= {_u32(i): table_value(table, i) for i in range(3)}.items()
+        left = dict(table.items())
+        if take:
+            assert not any(map(any, left.values()))
+            assert bool(left) == ("array" in name)
+        else:
+            assert left == everything
 
     def test_arrays_refuse_to_be_emptied_in_batches(self, session: Session) -> None:
         """Should a kernel learn it, `Map.take` may learn it too."""
