@@ -22,7 +22,7 @@ from bpfpack.runner.events.formatter import EventOutput, RecordType
 from bpfpack.spec import sections, signature, strictjson
 from bpfpack.spec.agreement import check_config, display_of, record_type
 from bpfpack.spec.bounded import read_exactly
-from bpfpack.spec.btf import Btf, Struct, Union
+from bpfpack.spec.btf import Struct, Union
 from bpfpack.spec.config import Config
 from bpfpack.spec.descriptor import Descriptor, Platform
 from bpfpack.spec.digest import Digest
@@ -40,6 +40,7 @@ from bpfpack.spec.targets import parse_target, section_target
 from bpfpack.spec.trust import Evidence, Mark, judge
 from bpfpack.spec.value import names
 from bpfpack.spec.versions import highest_release
+from tests.kit.elfwriter import ElfWriter
 from tests.kit.records import FixedClock, shown
 from tests.kit.signing import MemoryMarks
 
@@ -214,8 +215,9 @@ def _object(vector: Vector) -> Any:
 
 def _btf(vector: Vector) -> Any:
     """Structs and unions; of each member name, type, size, bit offset, bits of a bit-field."""
-    btf = Btf.parse(vector.bytes, vector.data["byteOrder"])
-    btf.validate()
+    elf = ElfWriter(vector.data["byteOrder"])
+    elf.section(".BTF", vector.bytes)
+    btf = ObjectSpec.from_bytes(elf.build()).types("a vector")
     return {
         btf.spelling(type_id): {
             "size": size_of(btf, type_id),

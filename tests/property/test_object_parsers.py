@@ -45,13 +45,17 @@ def everything(data: bytes) -> None:
         for section in elf.sections:
             with contextlib.suppress(SpecError):
                 elf.relocations(section)
-    with contextlib.suppress(SpecError):
+    try:
         spec = ObjectSpec.from_bytes(data)
-        for program in spec.programs:
-            with contextlib.suppress(SpecError):
-                spec.line_of(program.section, program.offset)
-        if spec.btf is not None:
-            all_types(spec.btf)
+    except SpecError:
+        return
+    for program in spec.programs:
+        with contextlib.suppress(SpecError):
+            spec.line_of(program.section, program.offset)
+    if spec.btf is not None:
+        # What is accepted is whole: libbpf would follow a reference to nothing.
+        assert len([spec.btf[type_id] for type_id in range(len(spec.btf))]) == len(spec.btf)
+        all_types(spec.btf)
 
 
 def all_types(btf: Btf) -> None:

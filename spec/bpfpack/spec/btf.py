@@ -1,12 +1,13 @@
 """BTF: the types of a BPF object (Documentation/bpf/btf.rst of the kernel).
 
 `Btf.parse` scans the types once and checks that each lies inside; a type is decoded,
-and its references checked, when it is first asked for, because a run needs few of them.
-`Btf.validate` decodes all.  The types are `NamedTuple` for the reason `elf` gives.
+and its references checked, when it is first asked for: a kernel's own types are many.
+`Btf.validate` asks for all, as is done of an object's.  The types are `NamedTuple` for the
+reason `elf` gives.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple, TypeAlias
 
 from bpfpack.spec.elf import ByteOrder
@@ -279,9 +280,32 @@ class Btf:
         return _KINDS[self._kinds[type_id]]
 
     def validate(self) -> None:
-        """Decode every type; raises SpecError for the first that is malformed."""
+        """Decode every type; raises SpecError for one that is malformed or holds itself.
+
+        libbpf follows references without a look at where they lead.
+        """
         for type_id in range(len(self)):
             _ = self[type_id]
+        self._check_loops()
+
+    def _check_loops(self) -> None:
+        """Go down into what each type holds; raises SpecError where the way comes back."""
+        done, way = bytearray(len(self)), bytearray(len(self))
+        for root in range(len(self)):
+            open_ = [root]
+            while open_:
+                type_id = open_[-1]
+                if done[type_id] or way[type_id]:
+                    # All that it holds has been gone through, or it was put here twice.
+                    way[type_id], done[type_id] = 0, 1
+                    open_.pop()
+                    continue
+                way[type_id] = 1
+                for held in _held(self._cache[type_id]):
+                    if way[held]:
+                        raise SpecError("holds itself", path=(".BTF", f"type {held}"))
+                    if not done[held]:
+                        open_.append(held)
 
     def find(self, kind: type[BtfType], name: str) -> int | None:
         """Return the id of the first type of that kind and name."""
@@ -361,6 +385,19 @@ def _scan(data: bytes, span: tuple[int, int], prefix: str) -> tuple[list[int], b
     if at != end:
         raise SpecError("cut short", path=(".BTF", f"type {len(starts) - 1}"))
     return starts, bytes(kinds)
+
+
+def _held(found: BtfType) -> Iterable[int]:
+    """Return the types of which a value of the type consists."""
+    match found:
+        case Struct() | Union():
+            return [m.type_id for m in found.members]
+        case Array():
+            return (found.element_id,)
+        case Typedef() | Volatile() | Const() | Restrict() | TypeTag():
+            return (found.type_id,)
+        case _:
+            return ()
 
 
 class _Speller:

@@ -140,7 +140,9 @@ def _types(elf: Elf) -> Btf | None:
         if elf.section(".maps") is not None:
             raise _no_types("a map")
         return None
-    return Btf.parse(section.data, elf.byte_order)
+    btf = Btf.parse(section.data, elf.byte_order)
+    btf.validate()
+    return btf
 
 
 def _no_types(need: str) -> SpecError:
