@@ -17,6 +17,9 @@ from bpfpack.registry.trust import keys, podman, policyfile
 from bpfpack.registry.trust.check import CryptographyCheck
 from bpfpack.runner import journal
 from bpfpack.runner.attach.clsact import ClsactEntry
+from bpfpack.runner.events.formatter import make_formatter
+from bpfpack.runner.filters.filter import make_filters
+from bpfpack.runner.filters.selection import select_fields
 from bpfpack.runner.netns import Namespace
 from bpfpack.runner.symbols.debugfiles import in_memory
 from bpfpack.runner.symbols.feed import TaskFeed
@@ -43,6 +46,7 @@ from bpfpack.spec.sections import parse_section
 from bpfpack.spec.signature import Candidate
 from bpfpack.spec.targets import parse_target
 from tests.fuzz.mutation import Mutator
+from tests.kit import filtering, records
 from tests.kit.packages import index_of, package
 from tests.kit.signing import key_of
 from tests.kit.stripped import linked_program
@@ -254,6 +258,20 @@ def _printable(text: str) -> None:
     assert not found & {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
+def _narrowing(text: str) -> None:
+    """An expression, which answers of any record, and the same text as names of fields."""
+    of = records.output(filtering.EVENT)
+    for expression, names in ((text, None), (None, text)):
+        with contextlib.suppress(BpfpackError):
+            made = make_filters(expression, names, [of])["events"]
+            made.image()
+            for length in range(0, len(filtering.RECORD), 7):
+                made.keeps(memoryview(filtering.RECORD[:length]))
+    with contextlib.suppress(BpfpackError):
+        (chosen,) = select_fields(text, [of], nested=True)
+        make_formatter("json", chosen)
+
+
 def _displays() -> Iterator[bytes]:
     for member in ("when", "pid", "peer.port", "octets", "matrix", "name", "rest"):
         for format_ in FORMATS:
@@ -285,6 +303,13 @@ def _programs() -> Sequence[bytes]:
         return [linked_program(Path(folder))]
 
 
+_EXPRESSIONS: Final = (
+    b"pid > 1 and (comm ~ 'ss*[a-d]' or not exists(ret)) && flags has O_CREAT|O_WRONLY",
+    b"addr in (10.0.0.0/8, 192.168.1.1) || to not in fe80::/10 and lat >= 1.5ms",
+    b"ret in (ENOENT, -13) and kind != CLOSE and ports[1] == 443 and mac == 00:1b:21:3c:9d:f8",
+    rb'path contains "\x2fetc" and load < 1e-3 and size >= 4KiB and owner.uid == root and ok',
+    b"pid,-comm,owner,ports[0]",
+)
 _UNITS: Final = (b"10s", b"1.5h", b"400d", b"64k", b"1MiB", b"-1", b"1e9", b"0x10", b"\xd9\xa3s")
 TARGETS: Final[dict[str, Target]] = {
     "reference": Target(
@@ -330,6 +355,7 @@ TARGETS: Final[dict[str, Target]] = {
     "mappings": Target(
         run=_told, seeds=lambda: [b"1000 100 f\n1100 20 g\n", life(), life() + life()]
     ),
+    "filter": Target(run=_text(_narrowing), seeds=lambda: _EXPRESSIONS),
     "journal": Target(run=_each(journal.parse), seeds=lambda: _JOURNALS, change=_lines),
     "display": Target(
         run=_each(_display, _text(_units), _text(_printable)),
