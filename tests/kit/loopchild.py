@@ -11,9 +11,9 @@ import sys
 from bpfpack.runner.events.batch import Batch
 from bpfpack.runner.events.formatter import make_formatter
 from bpfpack.runner.events.loop import Loop
-from bpfpack.runner.events.stream import Stream
 from bpfpack.runner.events.sink import Sink
 from bpfpack.runner.events.stop import StopSignals
+from bpfpack.runner.events.stream import Stream
 from bpfpack.spec.value import names
 from tests.kit.records import batch, field, layout, output
 

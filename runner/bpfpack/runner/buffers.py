@@ -18,7 +18,8 @@ from bpfpack.spec.errors import KernelError, MissingCapability, Unsupported
 
 _CAPACITY: Final = 256 * 1024
 PERF_PAGES: Final = 64
-_POSITION: Final = struct.Struct("=Q")
+#: Native: `struct` copies it at once, not byte by byte while it changes.
+_POSITION: Final = struct.Struct("@Q")
 
 
 class RingBufferSource:

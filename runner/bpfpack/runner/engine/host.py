@@ -21,7 +21,6 @@ _RUN: Final = struct.Struct("<6I3Q4I")
 _RING: Final = struct.Struct("<4I")
 _OFFSETS: Final = struct.Struct("<4q")
 _COLUMNS: Final = struct.Struct("<I")
-_POSITION: Final = struct.Struct("<Q")
 _CLOCKS: Final = ("mono", "boot", "tai", "real")
 #: ``enum bp_status``.
 EMPTY, BUSY, FULL, MOST, ROOM = range(5)
@@ -119,16 +118,15 @@ class MappedRing:
 
     def __init__(self, memory: Memory, place: RingPlace) -> None:
         self._size = place.size
-        self._consumer = memory.view(place.consumer, _POSITION.size)
-        self._producer = memory.view(place.producer, _POSITION.size)
+        # As numbers of 8 bytes: `struct` would read them byte by byte while they change.
+        self._consumer = memory.view(place.consumer, 8).cast("Q")
+        self._producer = memory.view(place.producer, 8).cast("Q")
         ring = _RING.pack(place.consumer, place.producer, place.data, place.size - 1)
         self.at: Final = memory.write(ring)
 
     def fill(self) -> float:
         """How full it is, 0 to 1."""
-        (consumed,) = _POSITION.unpack_from(self._consumer)
-        (produced,) = _POSITION.unpack_from(self._producer)
-        used: int = produced - consumed
+        used = self._producer[0] - self._consumer[0]
         return min(1.0, max(0, used) / self._size)
 
 
