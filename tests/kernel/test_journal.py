@@ -278,6 +278,41 @@ def test_the_last_of_two_runs_takes_the_clsact_of_the_first(
     assert snapshot(*net) == before
 
 
+def test_a_run_that_attaches_while_another_takes_its_clsact_away(
+    net: tuple[str, ...], journals: Path
+) -> None:
+    """It would take the filter of the first away with it; rtnetlink has no compare-and-delete."""
+    before = snapshot(*net)
+    done = subprocess.run(
+        (*net, sys.executable, "-m", "tests.kit.clsactrace", str(journals), "bare"),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "there\n"
+    assert snapshot(*net) == before
+
+
+def test_a_clsact_is_left_where_somebody_holds_the_lock(
+    net: tuple[str, ...], journals: Path
+) -> None:
+    """Anybody in the namespace can; then nothing is lost but that the qdisc goes, later."""
+    before = snapshot(*net)
+    with running(journals, "bare:ingress", prefix=net) as run:
+        lock = ("flock", f"/proc/{run.told['pid']}/ns/net", "sh", "-c", "echo; exec cat")
+        with subprocess.Popen(lock, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout and holder.stdout.readline()
+            run.finish()
+            assert "clsact" in sh(*net, "tc", "qdisc", "show", "dev", "bare")
+            assert not sh(*net, "tc", "filter", "show", "dev", "bare", "ingress")
+            holder.communicate()
+    with running(journals, "bare:egress", prefix=net) as run:
+        run.finish()
+    assert snapshot(*net) == before
+
+
 def test_an_interface_that_went_away_is_undone(journals: Path) -> None:
     with network(filters=False) as name:
         net = in_network(name)

@@ -1,7 +1,9 @@
 """Network namespaces by identity: which one this is, and the way back to another."""
 
+import fcntl
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +17,9 @@ from bpfpack.spec.value import valuetype
 _HERE: Final = "/proc/thread-self/ns/net"
 _NUMBER: Final = re.compile(r"[0-9]+")
 #: Names of mount points have blanks and backslashes as ``\040`` (proc_pid_mountinfo(5)).
+#: Who holds the lock of `alone` does so for a few requests; seconds.
+_PATIENCE: Final = 2.0
+_PAUSE: Final = 0.005
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -80,6 +85,38 @@ class Namespace:
                     return
             finally:
                 os.close(namespace)
+
+
+@contextmanager
+def alone(net: Netlink) -> Iterator[bool]:
+    """Keep every other bpfpack out of the same block for the namespace of ``net``.
+
+    The lock is on the namespace itself (flock(2)), so it holds between containers and between
+    run directories, and ends with its holder.  Whoever is in the namespace can take it: after
+    two seconds the block runs without it, and is given False.  Raises KernelError.
+    """
+    namespace = net.namespace()
+    try:
+        yield _locked(namespace)
+    finally:
+        # Closing alone would leave it to a child that was forked meanwhile.
+        fcntl.flock(namespace, fcntl.LOCK_UN)
+        os.close(namespace)
+
+
+def _locked(namespace: int) -> bool:
+    ends = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(namespace, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > ends:
+                return False
+            time.sleep(_PAUSE)
+        except OSError as e:
+            raise KernelError(e.errno or 0, str(e.strerror), "flock") from e
+        else:
+            return True
 
 
 def _ways(name: str) -> Iterator[str]:

@@ -6,6 +6,7 @@ functions cannot; and it runs in a process of its own that has no other use for 
 """
 
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -38,6 +39,8 @@ _TYPE_MASK: Final = 0x3FFF
 _NESTED: Final = 1 << 15
 # include/uapi/asm-generic/socket.h; Linux 5.14.
 _SO_NETNS_COOKIE: Final = 71
+# include/uapi/linux/sockios.h; Linux 4.10.
+_SIOCGSKNS: Final = 0x894C
 
 _HEADER: Final = struct.Struct("=IHHII")
 _ATTRIBUTE: Final = struct.Struct("=HH")
@@ -124,6 +127,14 @@ class Netlink:
                 return None
             raise KernelError(e.errno or 0, str(e.strerror), "SO_NETNS_COOKIE") from e
         return int(struct.unpack("=Q", raw)[0])
+
+    def namespace(self) -> int:
+        """A descriptor of the network namespace that it is in; raises KernelError.
+
+        Needs CAP_NET_ADMIN there.
+        """
+        with _mapped("SIOCGSKNS"):
+            return fcntl.ioctl(self._socket, _SIOCGSKNS)
 
     def request(self, type_: int, body: bytes, *, flags: int = 0) -> list[Message]:
         """Send one request and wait until it is done; raises KernelError, with the kernel's words.

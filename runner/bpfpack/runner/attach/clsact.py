@@ -25,7 +25,7 @@ from bpfpack.runner._native.netlink import (
     read,
     text,
 )
-from bpfpack.runner.netns import Namespace
+from bpfpack.runner.netns import Namespace, alone
 from bpfpack.spec import fields
 from bpfpack.spec.errors import KernelError
 from bpfpack.spec.value import valuetype
@@ -182,17 +182,19 @@ class _Interface:
 
     def add(self, entry: ClsactEntry, program_fd: int) -> None:
         """Make the qdisc when it is missing, and the filter; raises KernelError."""
-        for attempt in range(_ATTEMPTS):
-            self._ensure_qdisc()
-            self._refuse_ingress_only(entry.direction)
-            try:
-                self._add_filter(entry, program_fd)
-            except KernelError as e:
-                # A bpfpack that ended just now may have taken an empty qdisc away.
-                if attempt + 1 == _ATTEMPTS or self._qdisc() is not None:
-                    _explain(e, entry)
-            else:
-                return
+        # A bpfpack that ends just now must see the filter, or not yet the qdisc.
+        with alone(self._net):
+            for attempt in range(_ATTEMPTS):
+                self._ensure_qdisc()
+                self._refuse_ingress_only(entry.direction)
+                try:
+                    self._add_filter(entry, program_fd)
+                except KernelError as e:
+                    # Others may have taken the qdisc away between the two.
+                    if attempt + 1 == _ATTEMPTS or self._qdisc() is not None:
+                        _explain(e, entry)
+                else:
+                    return
 
     def undo(self, entry: ClsactEntry) -> bool:
         """See `ClsactEntry.undo`."""
@@ -202,11 +204,27 @@ class _Interface:
             if ours in self.filters(entry.direction):
                 self._remove_filter(entry)
                 removed = True
-            if self._is_marked() and not any(True for d in _PARENTS for _ in self.filters(d)):
-                body = self._message(_TC_H_CLSACT, handle=_HANDLE)
-                self._net.request(_RTM_DELQDISC, body + attribute(_TCA_KIND, text("clsact")))
-                removed = True
+            if self._is_empty():
+                # Without the lock it is left to the next bpfpack that detaches there.
+                with alone(self._net) as locked:
+                    if locked and self._is_empty():
+                        removed |= self._remove_qdisc()
         return removed
+
+    def _is_empty(self) -> bool:
+        """Whether there is a qdisc of ours, and nobody has a filter on it."""
+        return self._is_marked() and not any(True for d in _PARENTS for _ in self.filters(d))
+
+    def _remove_qdisc(self) -> bool:
+        body = self._message(_TC_H_CLSACT, handle=_HANDLE)
+        try:
+            self._net.request(_RTM_DELQDISC, body + attribute(_TCA_KIND, text("clsact")))
+        except KernelError as e:
+            # Where there was one, the kernel compares the handle with that of no qdisc.
+            if e.errno == errno.EINVAL:
+                return False
+            raise
+        return True
 
     def filters(self, direction: str) -> Iterator[_Filter]:
         """All filters of one direction, whosever they are; raises KernelError."""
