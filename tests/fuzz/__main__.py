@@ -6,22 +6,26 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.fuzz import archives, engine
+from tests.fuzz import archives, differential, engine, sanitized
 from tests.fuzz.targets import TARGETS
 
 
 def main() -> int:
     """Fuzz what the command line names; 1 when something was found."""
     parser = argparse.ArgumentParser(prog="scripts/fuzz")
-    parser.add_argument("target", choices=("archives", *TARGETS))
-    parser.add_argument("--minutes", type=float, default=10, help="for a parser")
-    parser.add_argument("--count", type=int, default=1000, help="for archives: how many")
-    parser.add_argument("--first", type=int, default=0, help="for archives: number of the first")
+    parser.add_argument("target", choices=("archives", "engine", "engine-c", *TARGETS))
+    parser.add_argument("--minutes", type=float, default=10, help="for a parser, engine-c")
+    parser.add_argument("--count", type=int, default=1000, help="for archives, engine: how many")
+    parser.add_argument("--first", type=int, default=0, help="for these: number of the first")
     parser.add_argument("--seed", default="1")
     told = parser.parse_args()
+    if told.target == "engine":
+        return differential.by_hand(told.count, told.first)
     with tempfile.TemporaryDirectory(prefix="fuzz-", dir="/dev/shm") as directory:
         if told.target == "archives":
             return _archives(Path(directory), told)
+        if told.target == "engine-c":
+            return sanitized.fuzz(Path(directory), seconds=int(told.minutes * 60), seed=told.seed)
         return _parser(Path(directory), told)
 
 

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from bpfpack.runner.events.formatter import EventOutput, RecordType
+from bpfpack.runner.events.formatter import EventOutput, OutputFormat, RecordType
 from bpfpack.spec.btf import Btf
 from bpfpack.spec.displays import CLOCKS, FORMATS, TIME_UNITS, FieldDisplay
 from bpfpack.spec.elf import ByteOrder
@@ -15,7 +15,9 @@ from tests.kit.elfwriter import BtfWriter
 
 T = TypeVar("T")
 
-SHAPES: Final = ("json", "json-array", "yaml", "csv", "tsv", "table", "raw")
+SHAPES: Final[tuple[OutputFormat, ...]] = (
+    *("json", "json-array", "yaml", "csv", "tsv", "table", "raw"),
+)
 #: Numbers at which something changes.
 _EDGES: Final = (
     *(0, 1, 9, 10, 99, 100, 255, 256, 999, 1000, 1023, 1024, 4095, 9999, 10000, 65535, 65536),
@@ -321,7 +323,7 @@ class _Types:
         return self._sized(self.writer.record("in6_addr", 16, ("u6", array, 0)), 16)
 
 
-def names_of(case: Case) -> Any:
+def fields_of(case: Case) -> Sequence[Any]:
     """What a failure shows of a case."""
     return [
         (f.name, f.base, f.format, f.offset, f.size, f.dimensions, f.bits, f.shift)

@@ -115,12 +115,20 @@ class Host:
         output = bytes(self._view[_OUTPUT : _OUTPUT + written])
         return Result(output, taken, shown, status, needed)
 
-    def format(self, records: Sequence[bytes]) -> bytes:
-        """All records in one call."""
+    def format(self, records: Sequence[bytes], *, size: int | None = None) -> bytes:
+        """All records, in as many calls as room for ``size`` bytes takes."""
         self.stage(staged(records))
-        found = self.run()
-        assert (found.status, found.taken) == (EMPTY, len(records)), found
-        return found.output
+        output, taken, room = b"", 0, _OUTPUT_SIZE if size is None else size
+        while True:
+            found = self.run(size=room)
+            assert len(found.output) <= room
+            output, taken = output + found.output, taken + found.taken
+            if found.status == ROOM:
+                assert found.needed > room
+                room = found.needed
+            elif found.status != FULL:
+                assert (found.status, taken) == (EMPTY, len(records)), found
+                return output
 
     def widths(self, columns: Columns) -> None:
         """Tell the reference's columns how wide the engine's are."""
