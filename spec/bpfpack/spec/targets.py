@@ -48,7 +48,9 @@ _INTERFACE: Final = re.compile(r"(?!\.{1,2}\Z)[^/:\s]{1,15}")
 _RATE: Final = re.compile(r"([1-9][0-9]{0,18})(hz)?", re.IGNORECASE)
 _EVENT: Final = re.compile(r"[a-z][a-z0-9-]{0,63}")
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,9}")
-_OFFSET: Final = re.compile(r"(.+)\+(0x[0-9a-f]{1,16}|[0-9]{1,19})", re.IGNORECASE | re.DOTALL)
+_OFFSET: Final = re.compile(
+    r"(.+)\+(0x[0-9a-f]{1,16}|0|[1-9][0-9]{0,18})", re.IGNORECASE | re.DOTALL
+)
 _LONGEST: Final = 4096
 
 
