@@ -1,0 +1,96 @@
+"""``bpfpack run`` with either engine, and where the compiled one cannot be had."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.kit import bell
+from tests.kit.bell import ME
+from tests.kit.cli import Host
+from tests.kit.kernelobjects import eventually
+
+pytestmark = pytest.mark.kernel
+
+#: PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN (linux/prctl.h): systemd's MemoryDenyWriteExecute.
+DENYING = (
+    sys.executable,
+    "-c",
+    "import ctypes, os, sys; assert not ctypes.CDLL(None).prctl(65, 1, 0, 0, 0);"
+    " os.execv(sys.argv[1], sys.argv[1:])",
+)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
+    """A host that built the bell."""
+    root = tmp_path_factory.mktemp("host")
+    made = Host(root=root)
+    made.run("build", "-q", "-t", "bell:1.0", bell.write(root / "bell"))
+    return made
+
+
+def shown(host: Host, *options: str, code: int = 0) -> tuple[str, str]:
+    """What a run shows of two rings, and what it says."""
+    arguments = ("run", *options, "-o", "json", "--max-events=2", "bell:1.0", ME)
+    with host.started(*arguments) as running:
+        if not code:
+            running.until("^attached ", stderr=True)
+            bell.ring(2)
+        done = running.end()
+        before = "".join(running.seen)
+    assert done.code == code
+    return done.stdout, before + done.stderr
+
+
+@pytest.mark.parametrize("engine", ["auto", "wasm", "reference"])
+def test_every_engine_shows_the_same_without_a_word(host: Host, engine: str) -> None:
+    stdout, stderr = shown(host, "--engine", engine)
+    assert stdout == '{"number":1}\n{"number":2}\n'
+    assert "warning" not in stderr
+
+
+def test_compiled_code_is_kept_in_the_cache(host: Host) -> None:
+    shown(host)
+    (kept,) = (Path(host.environment["BPFPACK_CACHE_DIR"]) / "engine").iterdir()
+    before = kept.stat()
+    assert before.st_mode & 0o777 == 0o600
+    shown(host)
+    assert kept.stat().st_ino == before.st_ino
+
+
+def test_where_no_memory_may_become_code_plain_python_shows_it(host: Host) -> None:
+    denied = Host(root=host.root, prefix=DENYING)
+    stdout, stderr = shown(denied)
+    assert stdout == '{"number":1}\n{"number":2}\n'
+    (warning,) = (line for line in stderr.splitlines() if "warning" in line)
+    assert "executable" in warning and "plain Python" in warning
+    assert "warning" not in shown(denied, "--engine=reference")[1]
+    stdout, stderr = shown(denied, "--engine=wasm", code=125)
+    assert not stdout
+    assert "executable" in stderr and "attached" not in stderr
+
+
+def test_idle_it_is_one_thread_without_privileges(host: Host) -> None:
+    with host.started("run", "-o", "json", "bell:1.0", ME) as running:
+        running.until("^attached ", stderr=True)
+        tasks = list(Path(f"/proc/{running.pid}/task").iterdir())
+        assert len(tasks) == 1
+        assert eventually(lambda: "CapEff:\t0000008000000000" in (tasks[0] / "status").read_text())
+        running.end(signal.SIGINT)
+
+
+def test_it_takes_no_more_memory_than_it_may(host: Host) -> None:
+    """Idle: what `scripts/bench/events idle` measures with opensnoop, here without its time."""
+    with host.started("run", "-o", "json", "bell:1.0", ME) as running:
+        running.until("^attached ", stderr=True)
+        status = Path(f"/proc/{running.pid}/status").read_text()
+        running.end(signal.SIGINT)
+    size = {
+        line.split(":")[0]: int(line.split()[1])
+        for line in status.splitlines()
+        if line.startswith(("VmRSS", "RssAnon"))
+    }
+    assert size["VmRSS"] <= 42 * 1024
+    assert size["RssAnon"] <= 20 * 1024
