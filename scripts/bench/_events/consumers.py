@@ -123,11 +123,11 @@ class Consumer:
 
     @property
     def accounted(self) -> tuple[int, int]:
-        """Events and losses as the process itself told them."""
-        found = re.search(r"(\d+) events?, (\d+) lost", self.said)
+        """Events, filtered out or not, and losses, as the process itself told them."""
+        found = re.search(r"(\d+) events?(?: \((\d+) filtered out\))?, (\d+) lost", self.said)
         if found is None:
             sys.exit(f"no events and losses in: {self.said}")
-        return int(found[1]), int(found[2])
+        return int(found[1]) + int(found[2] or 0), int(found[3])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
