@@ -114,7 +114,7 @@ def test_in_a_container_that_is_still_there(
 def test_what_finds_no_room_is_counted(short: Path) -> None:
     """And processes that are there are asked again."""
     mappings = Mappings(fed=True)
-    with TaskRings(online(), 1) as rings:
+    with TaskRings(online(), 4096) as rings:
         feed = TaskFeed(rings, mappings)
         for _ in range(200):
             subprocess.run(["/bin/true"], check=True)

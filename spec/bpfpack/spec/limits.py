@@ -118,9 +118,13 @@ class Limits:
     kallsyms: int = 64 * MIB
     stack_symbols: int = 4_000_000
     stack_tables: int = 256 * MIB
+    # Of one file, symbols or names; and of a run, for reading them all.
+    stack_table: int = 128 * MIB
+    stack_seconds: int = 60
+    elf_section_names: int = 1 * MIB
     # The symbols that distributions leave in a program, packed and unpacked (.gnu_debugdata).
     debug_data: int = 16 * MIB
-    debug_data_unpacked: int = 64 * MIB
+    debug_data_unpacked: int = 32 * MIB
     # A name of C++ or Rust as it is written, in characters; templates make 2,000 of them.
     demangled: int = 4096
     # Processes whose mappings are remembered, for how many programs that one of them ran, and

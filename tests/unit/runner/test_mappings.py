@@ -135,6 +135,13 @@ def test_many_mappings(told: Mappings) -> None:
     assert sum(len(i) for p in told._processes.values() for i in p.images) == told._total
 
 
+def test_the_end_of_all_addresses() -> None:
+    image, last = Image(whole=True), (1 << 64) - 1
+    image.add(Mapping(0, last, last, PROGRAM))
+    image.add(Mapping(0x1000, 0x2000, 0, LIBRARY))
+    assert image.find(0x2000) == Mapping(0x2000, last, 0x1FFF, PROGRAM)
+
+
 def test_memory_of_many() -> None:
     """An address, a length and an offset for each mapping, and a file that all of them share."""
     image = Image(whole=True)

@@ -17,6 +17,7 @@ from bpfpack.runner.symbols.functions import FileFunctions
 from bpfpack.runner.symbols.mappings import MappedFile
 from bpfpack.runner.symbols.tables import Tables, read_functions
 from bpfpack.runner.symbols.user import UserSymbols
+from bpfpack.spec.limits import LIMITS
 from tests.kit.objects import run, tool
 from tests.kit.stripped import compiled, debug_file, linked_program, packed
 from tests.unit.runner.test_stack_symbols import code_offset, started
@@ -130,6 +131,18 @@ def test_a_damaged_file_is_a_table_or_none(linked: bytes, data: st.DataObject) -
         read_functions(fd, "/program", ["/nowhere"])
     finally:
         os.close(fd)
+
+
+def test_reading_takes_no_more_than_its_share_of_a_run(tmp_path: Path) -> None:
+    """Of files that others put there to keep us busy."""
+    path = compiled(tmp_path)
+    tables = Tables()
+    assert tables.of(mapped(path, build_id(path)), 1, ["/"]) is not None
+    tables._spent = LIMITS.stack_seconds + 1.0
+    assert tables.of(mapped(path, build_id(path)), 2, ["/"]) is not None
+    (tmp_path / "other").mkdir()
+    other = compiled(tmp_path / "other", "-O1")
+    assert tables.of(mapped(other, build_id(other)), 1, ["/"]) is None
 
 
 def mapped(path: Path, name: str) -> MappedFile:

@@ -67,18 +67,23 @@ class _Attr(ctypes.Structure):
 
 
 class TaskRings:
-    """The rings of some CPUs, each of ``pages`` pages, a power of two; raises KernelError.
+    """The rings of some CPUs, each of ``size`` bytes, a power of two; raises KernelError.
 
-    ``fd`` is readable when a ring is half full.
+    A ring has one page at least.  ``fd`` is readable when one is half full.
     """
 
-    def __init__(self, cpus: tuple[int, ...], pages: int) -> None:
+    def __init__(self, cpus: tuple[int, ...], size: int) -> None:
         self._waiting = select.epoll()
         self._rings: list[_Ring] = []
         self._fence = threading.Lock()
         try:
             for cpu in cpus:
-                ring = _Ring(cpu, pages)
+                try:
+                    ring = _Ring(cpu, max(size, _PAGE))
+                except KernelError as e:
+                    if e.errno == errno.ENODEV:  # it went offline a moment ago
+                        continue
+                    raise
                 self._rings.append(ring)
                 self._waiting.register(ring.fd, select.EPOLLIN)
         except BaseException:
@@ -128,10 +133,10 @@ class TaskRings:
 
 
 class _Ring:
-    def __init__(self, cpu: int, pages: int) -> None:
-        self.fd, self._counts = _open(cpu, pages * _PAGE // 2)
+    def __init__(self, cpu: int, size: int) -> None:
+        self.fd, self._counts = _open(cpu, size // 2)
         try:
-            self._memory = mmap.mmap(self.fd, (1 + pages) * _PAGE)
+            self._memory = mmap.mmap(self.fd, _PAGE + size)
         except OSError as e:
             os.close(self.fd)
             raise KernelError(e.errno or 0, str(e.strerror), "mmap of a perf event") from e

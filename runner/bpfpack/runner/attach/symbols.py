@@ -174,17 +174,21 @@ class ElfFile:
         """Where its code is."""
         return Code(self._segments[:_SEGMENTS])
 
-    def symbol_table(self, *, exported: bool) -> tuple[bytes, bytes, str] | None:
+    def symbol_table(self, *, exported: bool, most: int) -> tuple[bytes, bytes, str] | None:
         """Return entries, names and the entries' layout of a table, None without.
 
         All symbols, or those that are ``exported`` to other files: an ELF file has at most one
-        table of each kind (gABI, "Sections").  Raises SpecError.
+        table of each kind (gABI, "Sections").  Raises SpecError, LimitExceeded for more than
+        ``most`` bytes of either.
         """
         size = struct.calcsize(self._shape.symbol)
         for section in self._sections:
             if section.type == (_SHT_DYNSYM if exported else _SHT_SYMTAB):
+                names = self._names_of(section)
+                if max(section.size, names.size) > most:
+                    raise LimitExceeded(f"symbols of more than {most} bytes")
                 data = self._read(section.offset, section.size - section.size % size)
-                return data, self._names(section), self._shape.symbol
+                return data, self._read(names.offset, names.size), self._shape.symbol
         return None
 
     def section(self, name: bytes, most: int) -> bytes | None:
@@ -192,7 +196,7 @@ class ElfFile:
         if not 0 < self._names_at < len(self._sections):
             return None
         table = self._sections[self._names_at]
-        names = self._read(table.offset, table.size)
+        names = self._read(table.offset, min(table.size, LIMITS.elf_section_names))
         for section in self._sections:
             if section.type != _SHT_NOBITS and names.startswith(name + b"\0", section.name):
                 if section.size > most:
@@ -291,10 +295,13 @@ class ElfFile:
         return _Symbol(name, info, section, value, size)
 
     def _names(self, table: _Section) -> bytes:
+        names = self._names_of(table)
+        return self._read(names.offset, names.size)
+
+    def _names_of(self, table: _Section) -> _Section:
         if not 0 < table.link < len(self._sections):
             raise SpecError("a symbol table without names")
-        names = self._sections[table.link]
-        return self._read(names.offset, names.size)
+        return self._sections[table.link]
 
     def _hidden(self, table: int) -> frozenset[int]:
         for section in self._sections:

@@ -42,9 +42,11 @@ _LEAST: Final = {
 _KERNEL: Final = 0xFFFFFFFF
 _NO_FILE: Final = b"//"
 
-#: Bytes of all rings together, and pages of one at least and at most.
+#: Bytes of all rings together, and of one at least and at most: 600 for each process that comes
+#: and goes.
 _ROOM: Final = 4 * 1024 * 1024
-_FEWEST, _MOST = 8, 128
+_LEAST_RING: Final = 32 * 1024
+_LARGEST_RING: Final = 512 * 1024
 #: Files that are told apart before all are told anew.
 _FILES: Final = 16384
 
@@ -182,13 +184,13 @@ def open_feed(mappings: Mappings, cpus: Sequence[int]) -> TaskFeed | None:
     """Have the kernel tell from now on; None where it does not, or may not."""
     from bpfpack.runner._native.tasks import TaskRings
 
-    pages = _MOST
-    while pages > _FEWEST and pages * len(cpus) * os.sysconf("SC_PAGESIZE") > _ROOM:
-        pages //= 2
-    while pages >= _FEWEST:
+    size = _LARGEST_RING
+    while size > _LEAST_RING and size * len(cpus) > _ROOM:
+        size //= 2
+    while size >= _LEAST_RING:
         try:
-            return TaskFeed(TaskRings(tuple(cpus), pages), mappings)
+            return TaskFeed(TaskRings(tuple(cpus), size), mappings)
         except KernelError:
             # Perhaps it was too much memory (perf_event_mlock_kb).
-            pages //= 2
+            size //= 2
     return None

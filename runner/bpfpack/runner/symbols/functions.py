@@ -28,7 +28,7 @@ class Symbols(NamedTuple):
     @classmethod
     def of(cls, elf: ElfFile, *, exported: bool) -> "Symbols | None":
         """All symbols of a file, or those that it exports; raises SpecError, LimitExceeded."""
-        found = elf.symbol_table(exported=exported)
+        found = elf.symbol_table(exported=exported, most=LIMITS.stack_table)
         if found is None:
             return None
         if len(found[0]) // struct.calcsize(found[2]) > LIMITS.stack_symbols:

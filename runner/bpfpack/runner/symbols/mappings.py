@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from bpfpack.spec.limits import LIMITS
 
+_WORD: Final = (1 << 64) - 1
 #: Processes that are asked for an image that was there before the kernel told of it.
 _READERS: Final = 8
 #: How far up a process's ancestors its files are looked for.
@@ -84,7 +85,7 @@ class Image:
             if before.start < new.start:
                 rows.insert(0, before._replace(end=new.start))
             if after.end > new.end:
-                moved = after.offset + new.end - after.start
+                moved = after.offset + new.end - after.start & _WORD
                 rows.append(after._replace(start=new.end, offset=moved))
         self._starts[first:last] = array("Q", (row.start for row in rows))
         self._ends[first:last] = array("Q", (row.end for row in rows))

@@ -1,6 +1,7 @@
 """The functions of mapped files, each read once for all who have it mapped."""
 
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ class Tables:
         self._tables: WeakValueDictionary[bytes, FunctionTable] = WeakValueDictionary()
         self._seen: OrderedDict[tuple[int, MappedFile], FileIdentity] = OrderedDict()
         self._vdso: FileFunctions | None = None
+        self._spent = 0.0
 
     def of(self, file: MappedFile, pid: int, roots: Iterable[str]) -> FileFunctions | None:
         """The functions of a file that a process has mapped, None for one without.
@@ -88,7 +90,11 @@ class Tables:
         if key in self._files:
             self._files.move_to_end(key)
             return self._files[key]
+        if self._spent > LIMITS.stack_seconds:
+            return None
+        began = time.thread_time()
         self._files[key] = found = self._read(fd, path, roots)
+        self._spent += time.thread_time() - began
         while len(self._files) > 1 and self._size() > LIMITS.stack_tables:
             self._files.popitem(last=False)
         return found
