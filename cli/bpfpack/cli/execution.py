@@ -137,6 +137,7 @@ def execute(
                 max_events=chosen.max_events,
                 target_fd=target.fd if target else None,
                 watch=watch,
+                footer=showing.footer,
             )
             session.attach()
             needs = target.needs if target else ()
@@ -301,7 +302,7 @@ def _trace_shape(shown: Sequence[Shown], request: RunRequest) -> Literal["table"
     if not request.flag("trace_pipe"):
         return None
     shapes: set[str] = {one.shape for one in shown} or {request.value("output") or "table"}
-    if shapes & {"csv", "raw", "folded", "flamegraph.svg"}:
+    if not shapes <= {"table", "json"}:
         raise UsageError("--trace-pipe: its lines are shown as table or json").with_hint(
             "bpfpack run -o json --trace-pipe REF"
         )

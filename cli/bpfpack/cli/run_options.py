@@ -11,7 +11,10 @@ from typing import Final
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.value import valuetype
 
-OUTPUTS: Final = ("table", "json", "csv", "raw", "folded", "flamegraph.svg")
+OUTPUTS: Final = (
+    *("table", "json", "json-array", "csv", "tsv", "yaml", "raw"),
+    *("folded", "flamegraph.svg"),
+)
 #: How like an option another word must be to be taken for its misspelling.
 _NEAR: Final = 0.8
 ENGINES: Final = ("auto", "wasm", "reference")
@@ -43,7 +46,8 @@ OPTIONS: Final[tuple[Option, ...]] = (
         long="--output",
         short="-o",
         metavar="[NAME:]FORMAT",
-        help="table (default), json, csv, raw; stacks: folded, flamegraph.svg; repeatable",
+        help="table (default), json, json-array, csv, tsv, yaml, raw; "
+        "stacks: folded, flamegraph.svg; repeatable",
         choices=OUTPUTS,
         named=True,
         repeatable=True,

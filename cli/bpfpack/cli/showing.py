@@ -10,9 +10,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from bpfpack.runner.events.formatter import (
+    ARRAY_END,
     EventOutput,
     OutputFormat,
     RecordType,
+    TableFormatter,
     make_formatter,
 )
 from bpfpack.runner.events.loop import Sampled, Sampler
@@ -35,6 +37,10 @@ if TYPE_CHECKING:
 
 #: What only stacks are shown as.
 _OF_STACKS: Final = ("folded", "flamegraph.svg")
+#: What only events are shown as.
+_OF_EVENTS: Final = ("json-array", "tsv", "yaml", "raw")
+#: What has room for one output.
+_OF_ONE: Final = ("json-array", "csv", "tsv", "raw", *_OF_STACKS)
 #: What can be shown CPU by CPU.
 _OF_EACH_CPU: Final = ("table", "histogram")
 #: How often a table is read unless the package says.
@@ -99,7 +105,7 @@ def _check(package: str, shown: Sequence[Shown]) -> None:
             raise UsageError(
                 f"-o {one.shape} is for stacks; {one.output.name} shows {one.output.kind}"
             )
-        if one.shape in ("csv", "raw", *_OF_STACKS) and len(shown) > 1:
+        if one.shape in _OF_ONE and len(shown) > 1:
             names = ", ".join(s.output.name for s in shown)
             raise UsageError(
                 f"-o {one.shape} is for one output, and {package} would show {len(shown)}"
@@ -108,9 +114,9 @@ def _check(package: str, shown: Sequence[Shown]) -> None:
             from bpfpack.runner.events.texts import check_shape
 
             check_shape(one.output.name, one.shape)
-        elif one.shape == "raw" and one.output.kind != "events":
+        elif one.shape in _OF_EVENTS and one.output.kind != "events":
             raise UsageError(
-                f"-o raw is for events; {one.output.name} is shown as table, json or csv"
+                f"-o {one.shape} is for events; {one.output.name} is shown as table, json or csv"
             )
 
 
@@ -141,6 +147,11 @@ class Showing:
     @property
     def _alone(self) -> bool:
         return len(self.shown) + (self.trace is not None) == 1
+
+    @property
+    def footer(self) -> bytes:
+        """What stands behind the last event."""
+        return ARRAY_END if any(one.shape == "json-array" for one in self.shown) else b""
 
     def compiled(self) -> "dict[str, Program]":
         """What the engine runs for each output that it shows: it reads their buffers itself."""
@@ -194,11 +205,17 @@ class Showing:
 
         formatter = make_formatter(one.shape, self.event_output(one.output), terminal=self.terminal)
         counter = LossCounter.of(self.spec, one.output.map, session.map)
+
+        def header() -> bytes | None:
+            if isinstance(formatter, TableFormatter):
+                formatter.resume(program.widths())
+            return formatter.header()
+
         stream = open_stream(
             program,
             session.map(one.output.map),
             pages=session.plan.perf_pages.get(one.output.map),
-            header=formatter.header,
+            header=header,
             lost=counter.read if counter else None,
         )
         closing.callback(stream.close)

@@ -21,6 +21,9 @@ _RUN: Final = struct.Struct("<6I3Q4I")
 _RING: Final = struct.Struct("<4I")
 _OFFSETS: Final = struct.Struct("<4q")
 _COLUMNS: Final = struct.Struct("<I")
+#: Where ``struct bp_program`` tells of the widths of columns: their address and number.
+_WIDTHS: Final = struct.Struct("<2I")
+_WIDTHS_AT: Final = 72
 _CLOCKS: Final = ("mono", "boot", "tai", "real")
 #: ``enum bp_status``.
 EMPTY, BUSY, FULL, MOST, ROOM = range(5)
@@ -111,6 +114,11 @@ class Program:
             _OFFSETS.pack_into(self._head, 0, *map(self._clock.offset, _CLOCKS))
         if self._terminal is not None:
             _COLUMNS.pack_into(self._head, _OFFSETS.size, self._terminal.columns)
+
+    def widths(self) -> list[int]:
+        """How wide the columns of a table are by now."""
+        at, count = _WIDTHS.unpack(self.engine.memory.view(self.at + _WIDTHS_AT, _WIDTHS.size))
+        return list(struct.unpack(f"<{count}I", self.engine.memory.view(at, 4 * count)))
 
 
 class MappedRing:

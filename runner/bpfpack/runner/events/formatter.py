@@ -41,6 +41,8 @@ OutputFormat = Literal[
     "table", "json", "json-array", "csv", "tsv", "yaml", "raw", "folded", "flamegraph.svg"
 ]
 OUTPUT_FORMATS: Final[tuple[str, ...]] = get_args(OutputFormat)
+#: What stands behind the last element of a JSON array.
+ARRAY_END: Final = b"]\n"
 #: Bytes of a record of no known type that a table shows.
 _GLIMPSE: Final = 64
 
@@ -195,17 +197,13 @@ class JsonFormatter:
 
 
 class ArrayFormatter(JsonFormatter):
-    """One JSON array, an element a line."""
+    """One JSON array, an element a line; whoever ends the output writes `ARRAY_END`."""
 
     _any = False
 
     def header(self) -> bytes | None:
         """The bracket that opens it."""
         return b"[\n"
-
-    def footer(self) -> bytes | None:
-        """The bracket that closes it."""
-        return b"]\n"
 
     def format(self, batch: Batch) -> bytes:
         """See `Formatter`."""
@@ -325,6 +323,10 @@ class TableFormatter:
         self._size = len(columns)
         self._kinds = [printable(kind) for kind in known.kinds]
         self._columns = Columns(columns, terminal, kinds=self._kinds)
+
+    def resume(self, widths: Sequence[int]) -> None:
+        """Go on with columns as wide as another formatter of this output has made them."""
+        self._columns.widths = list(widths)
 
     def header(self) -> bytes | None:
         """The titles, after the output's name when there are others."""

@@ -124,7 +124,8 @@ class Loop:
     """One run; `run` is called once.
 
     ``timeout`` is in seconds from the start of `run`; ``max_events`` is exact; the run ends
-    when ``target_fd`` becomes readable or ``watch`` sees nothing left.  The caller owns
+    when ``target_fd`` becomes readable or ``watch`` sees nothing left; ``footer`` stands behind
+    the last event.  The caller owns
     everything it passes in and closes it, the sink included.
     """
 
@@ -140,11 +141,12 @@ class Loop:
         max_events: int | None = None,
         target_fd: int | None = None,
         watch: Watch | None = None,
+        footer: bytes = b"",
     ) -> None:
         self._streams, self._sink, self._stop, self._detach = streams, sink, stop, detach
         self._samplers = samplers
         self._timeout, self._max_events = timeout, max_events
-        self._target_fd, self._watch = target_fd, watch
+        self._target_fd, self._watch, self._footer = target_fd, watch, footer
         self._target: select.poll | None = None
         self._deadline: float | None = None
         self._due: list[float | None] = []
@@ -315,6 +317,7 @@ class Loop:
             for sampled in self._samplers:
                 if self._left() > 0 or self._streams:
                     self._sample(sampled.sampler)
+            self._sink.write(self._footer)
             moving = self._finish()
         if not moving:
             self._give_up()
