@@ -198,10 +198,11 @@ class _Scale:
         return _bad(place, candidate, "is by an unknown key, or damaged")
 
     def _why_not_host(self, place: PlaceName) -> tuple[str, str | None]:
-        if self.scope and not self.scope.host:
-            return f"is of this host, which the rule {self.scope.name} does not list", None
         if self.origin.kind not in _BUILT_HERE:
             return "does not count: an archive, a URL or stdin is never built here", None
+        if self.scope and not self.scope.host:
+            told = f"is of this host, which the rule {self.scope.name} does not list"
+            return told, _signed_or_host(self.origin, self.scope)
         if place != "user" or self.invoker is None:
             return "is not by the key of this host", None
         trust = f"sudo bpfpack trust add --local-builds {self.invoker.name}"
@@ -350,7 +351,7 @@ def _refusal(
         text = f"{origin} is refused: {rule}its signature {_by(best)}{best.reason}"
         if unseen:
             text += f"; could not look everywhere ({unseen})"
-        return text, best.hint or (_add(origin, scope) if best.claims is None else None)
+        return text, best.hint or _what_helps(origin, scope, best)
     if unseen:
         return (
             f"could not look for signatures of {origin}: {unseen}",
@@ -360,6 +361,13 @@ def _refusal(
     if faults:
         return f"{origin} has no usable signature: {faults[0]}", _owner_signs(origin)
     return _unsigned(origin, scope)
+
+
+def _what_helps(origin: Origin, scope: Scope | None, best: Verdict) -> str | None:
+    if best.claims is not None:
+        return None
+    # A key that is trusted helps only where a key signed.
+    return _unsigned(origin, scope)[1] if best.candidate.form == "host" else _add(origin, scope)
 
 
 def _unsigned(origin: Origin, scope: Scope | None) -> tuple[str, str | None]:
@@ -377,6 +385,15 @@ def _owner_signs(origin: Origin) -> str:
     if origin.reference is None:
         return "its owner signs it before saving it"
     return f"its owner signs it: bpfpack sign {origin}"
+
+
+def _signed_or_host(origin: Origin, scope: Scope) -> str | None:
+    """The commands after which what was built here satisfies a rule that does not list it."""
+    sign = None if origin.reference is None else f"bpfpack sign {origin}"
+    host = None if scope.name == ONLY_KEY else f"bpfpack trust add {scope.name} --host"
+    if sign and host:
+        return f"{sign}\nor, for all that is built here: {host}"
+    return sign or host
 
 
 def _add(origin: Origin, scope: Scope | None, key: str = "x.pub") -> str | None:

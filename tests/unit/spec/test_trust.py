@@ -378,6 +378,21 @@ class TestHostKey:
         place = host_place(package.manifest.descriptor.digest, signer)
         return (artifact_of(package, (place,), origin=origin),)
 
+    def test_no_key_is_offered_for_what_no_key_signed(self) -> None:
+        archive = Origin(kind="file", reference=None, location="/tmp/x.tar")
+        (artifact,) = self.artifact(archive)
+        signs = "its owner signs it before saving it"
+        error = refused(artifact, Policy(), host_key=self.PEM)
+        assert "is never built here" in str(error)
+        assert error.hint == f"{signs}; then here: bpfpack trust add file: --key x.pub"
+        files = policy_for("file:", "alice")
+        error = refused(artifact, files, host_key=self.PEM)
+        assert "is never built here" in str(error) and error.hint == signs
+        (artifact,) = self.artifact(origin_of(), "mallory")
+        error = refused(artifact, policy_for("ghcr.io/y", "alice"), host_key=self.PEM)
+        assert "is not by the key of this host" in str(error)
+        assert str(error.hint).startswith("its owner signs it: bpfpack sign ghcr.io/x/opensnoop")
+
     def test_what_was_built_here_runs_where_no_scope_covers_it(self) -> None:
         for text in ("opensnoop:latest", "ghcr.io/me/opensnoop:1.0"):
             origin = Origin(kind="store", reference=Reference.parse(text), location=text)
@@ -393,6 +408,10 @@ class TestHostKey:
         (artifact,) = self.artifact(origin_of())
         error = refused(artifact, ALICE, host_key=self.PEM)
         assert "is of this host, which the rule ghcr.io/x does not list" in str(error)
+        assert error.hint == (
+            "bpfpack sign ghcr.io/x/opensnoop:1.0\n"
+            "or, for all that is built here: bpfpack trust add ghcr.io/x --host"
+        )
         keys = [{"host": True}]
         listed = Policy.from_dict({"version": 1, "scopes": {"ghcr.io/x": {"keys": keys}}})
         admitted(artifact, listed, host_key=self.PEM)  # type: ignore[arg-type]
