@@ -11,9 +11,8 @@ becomes an EngineError.
 import ctypes
 import functools
 import os
+import sys
 from collections.abc import Callable
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any, Final
 
 from bpfpack.runner._native.libbpf import Handle
@@ -92,13 +91,12 @@ PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
 
 
 @functools.cache
-def library() -> Path:
+def library() -> str:
     """Where the wheel keeps the library; raises EngineError where there is no such wheel."""
-    found = PathFinder.find_spec("wasmtime")
     machine = os.uname().machine
-    for place in (found and found.submodule_search_locations) or ():
-        path = Path(place, f"linux-{machine}", "_libwasmtime.so")
-        if path.exists():
+    for place in sys.path:
+        path = f"{place}/wasmtime/linux-{machine}/_libwasmtime.so"
+        if os.path.exists(path):  # noqa: PTH110  # at each start: a Path takes longer
             return path
     raise EngineError(f"the Python package wasmtime is not there for {machine}").with_hint(
         "pip install 'wasmtime>=50,<51'"
@@ -108,14 +106,17 @@ def library() -> Path:
 @functools.cache
 def version() -> str:
     """The version of the wheel, "" where it says none."""
-    told = next(library().parents[2].glob("wasmtime-*.dist-info"), None)
-    return "" if told is None else told.name.removeprefix("wasmtime-").removesuffix(".dist-info")
+    beside = library().rsplit("/", 3)[0]
+    for name in os.listdir(beside):  # noqa: PTH208
+        if name.startswith("wasmtime-") and name.endswith(".dist-info"):
+            return name[len("wasmtime-") : -len(".dist-info")]
+    return ""
 
 
 @functools.cache
 def _lib() -> ctypes.CDLL:
     try:
-        return ctypes.CDLL(str(library()))
+        return ctypes.CDLL(library())
     except OSError as e:
         raise EngineError(f"wasmtime cannot be loaded: {e}") from e
 

@@ -7,14 +7,16 @@ so what one gave is gone with the next.
 import struct
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bpfpack.runner._native.wasmtime import WasmEngine, WasmInstance
 from bpfpack.runner.engine.memory import Memory, RingPlace
 from bpfpack.runner.engine.module import CodeCache, load
 from bpfpack.runner.events.clock import SystemClock, WallClock
-from bpfpack.runner.events.terminal import Screen
 from bpfpack.spec.value import valuetype
+
+if TYPE_CHECKING:
+    from bpfpack.runner.events.terminal import Screen
 
 #: ``struct bp_run``, ``struct bp_ring``, and how ``struct bp_program`` begins.
 _RUN: Final = struct.Struct("<6I3Q4I")
@@ -67,7 +69,7 @@ class Engine:
         assemble: Callable[[int], bytes],
         *,
         clock: WallClock | None = None,
-        terminal: Screen | None = None,
+        terminal: "Screen | None" = None,
     ) -> "Program":
         """Place the image that ``assemble`` makes for an address."""
         at = self.memory.write(assemble(self.memory.next))
@@ -97,7 +99,7 @@ class Program:
     """An image in the engine's memory, and what changes in it while it is used."""
 
     def __init__(
-        self, engine: Engine, at: int, clock: WallClock, terminal: Screen | None = None
+        self, engine: Engine, at: int, clock: WallClock, terminal: "Screen | None" = None
     ) -> None:
         self.engine: Final = engine
         self.at: Final = at
