@@ -17,6 +17,7 @@ from bpfpack.runner import capabilities
 from bpfpack.runner.events.loop import Loop, Result
 from bpfpack.runner.events.sink import Sink, refuse_raw_terminal
 from bpfpack.runner.events.stop import StopSignals
+from bpfpack.runner.footprint import give_back
 from bpfpack.runner.plan import Plan
 from bpfpack.runner.session import Session
 from bpfpack.spec.config import Config
@@ -147,6 +148,7 @@ def execute(
                 host.printer.info(told)
             if target is not None:
                 target.release()
+            give_back()
             result = loop.run()
         code = _code(result, request, target)
     if result.reason != "closed-pipe" and not at_once:

@@ -12,6 +12,7 @@ from bpfpack.spec.errors import KernelError
 # include/uapi/asm-generic/mman-common.h
 _MAP_FIXED: Final = 0x10
 _MAP_FAILED: Final = ctypes.c_void_p(-1).value
+_MADV_DONTNEED: Final = 4
 
 
 @functools.cache
@@ -42,6 +43,18 @@ def _map(address: int, size: int, protection: int, flags: int, fd: int, offset: 
     if found == _MAP_FAILED:
         code = ctypes.get_errno()
         raise KernelError(code, os.strerror(code), "mmap")
+
+
+def discard(address: int, size: int) -> None:
+    """Let go of pages, which are then those of their file again; raises KernelError.
+
+    What was written to them is lost.
+    """
+    advise = ctypes.CDLL(None, use_errno=True).madvise
+    advise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    if advise(address, size, _MADV_DONTNEED):
+        code = ctypes.get_errno()
+        raise KernelError(code, os.strerror(code), "madvise")
 
 
 def window(address: int, size: int, owner: object) -> memoryview:
