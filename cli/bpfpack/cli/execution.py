@@ -63,8 +63,6 @@ class Settings:
     trace: Literal["table", "json"] | None
     timeout: float | None
     max_events: int | None
-    order: tuple[tuple[str, bool], ...] = ()
-    limit: int | None = None
 
     @property
     def lines(self) -> bool:
@@ -121,8 +119,6 @@ def execute(
                 each_cpu=request.flag("per_cpu"),
                 engine=engine,
                 narrowing=narrowing,
-                order=chosen.order,
-                limit=chosen.limit,
             )
             compiled = showing.compiled()
             session = opened.enter_context(
@@ -248,10 +244,8 @@ def settings(spec: ObjectSpec, plan: Plan, request: RunRequest) -> Settings:
         check_each_cpu(spec, shown)
     trace = _trace_shape(shown, request)
     timeout, most = request.value("timeout"), request.value("max_events")
-    limit = request.value("limit")
-    rows = None if limit is None else count(limit, "--limit")
-    if rows is not None and most is None and (trace or _has(shown, "events")):
-        most = limit
+    if most is None and (trace or any(one.output.kind == "events" for one in shown)):
+        most = request.value("limit")
     if most and not trace and all(o.output.kind != "events" and o.every is None for o in shown):
         raise UsageError("--max-events: what is shown is read once, at the end").with_hint(
             "--timeout 10s ends it"
@@ -261,43 +255,28 @@ def settings(spec: ObjectSpec, plan: Plan, request: RunRequest) -> Settings:
         trace=trace,
         timeout=None if timeout is None else seconds(timeout, "--timeout"),
         max_events=None if most is None else count(most, "--max-events"),
-        order=_order(shown, request),
-        limit=rows,
     )
-
-
-def _has(shown: Sequence[Shown], kind: str) -> bool:
-    return any(one.output.kind == kind for one in shown)
-
-
-def _order(shown: Sequence[Shown], request: RunRequest) -> tuple[tuple[str, bool], ...]:
-    """What ``--sort`` asks for: each column, and whether its largest comes first."""
-    text = request.value("sort")
-    if text is None:
-        return ()
-    if not _has(shown, "table"):
-        raise UsageError("--sort: none of what is shown is a table that is read again").with_hint(
-            "events are shown as they come: what is to come is not known\n"
-            "`| sort` orders them once all are there"
-        )
-    from bpfpack.runner.filters.names import split
-
-    return tuple((name.removeprefix("-"), name[0] == "-") for name in split(text, "--sort"))
 
 
 def narrowed(
     spec: ObjectSpec, config: Config, chosen: Settings, request: RunRequest
 ) -> "Narrowing | None":
-    """Return what options leave of the events, None for all; raises UsageError."""
-    if not any(map(request.flag, ("filter", "fields", "unique"))):
+    """Return what options leave of what is shown, None for all; raises UsageError."""
+    if not any(map(request.flag, ("filter", "fields", "unique", "sort", "limit"))):
         return None
     from bpfpack.cli.narrowing import narrow
 
     showing = Showing(
-        spec=spec, config=config, shown=chosen.shown, trace=chosen.trace, terminal=None
+        spec=spec,
+        config=config,
+        shown=chosen.shown,
+        trace=chosen.trace,
+        terminal=None,
+        each_cpu=request.flag("per_cpu"),
     )
     events = [one for one in chosen.shown if one.output.kind == "events"]
-    return narrow(request, [(showing.event_output(one.output), one.shape) for one in events])
+    outputs = [(showing.event_output(one.output), one.shape) for one in events]
+    return narrow(request, outputs, showing.tables())
 
 
 def _trace_shape(shown: Sequence[Shown], request: RunRequest) -> Literal["table", "json"] | None:

@@ -4,7 +4,7 @@ What cannot be shown as it was asked for is a UsageError, before anything is loa
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal, cast
@@ -25,7 +25,7 @@ from bpfpack.spec.agreement import event_layout, key_value_layouts
 from bpfpack.spec.config import Config, Output
 from bpfpack.spec.errors import SpecError, UsageError
 from bpfpack.spec.objectspec import ObjectSpec
-from bpfpack.spec.value import valuetype
+from bpfpack.spec.value import replace, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.cli.narrowing import Narrowing
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
     from bpfpack.runner.events.tables import MapOutput
     from bpfpack.runner.events.terminal import Screen
     from bpfpack.runner.tracepipe import TracePipe
+    from bpfpack.spec.mapspec import MapSpec
+
+    #: By the names of outputs: what the engine runs, and what that was made of.
+    Compiled = dict[str, tuple[Program, EventOutput]]
 
 #: What only stacks are shown as.
 _OF_STACKS: Final = ("folded", "flamegraph.svg")
@@ -141,8 +145,6 @@ class Showing:
     each_cpu: bool = False
     engine: "Engine | None" = None
     narrowing: "Narrowing | None" = None
-    order: tuple[tuple[str, bool], ...] = ()
-    limit: int | None = None
 
     @property
     def _alone(self) -> bool:
@@ -153,23 +155,24 @@ class Showing:
         """What stands behind the last event."""
         return ARRAY_END if any(one.shape == "json-array" for one in self.shown) else b""
 
-    def compiled(self) -> "dict[str, Program]":
+    def compiled(self) -> "Compiled":
         """What the engine runs for each output that it shows: it reads their buffers itself."""
         if self.engine is None:
             return {}
         from bpfpack.runner.engine.program import assemble
 
-        found = {}
+        found: Compiled = {}
         for one in self.shown:
             if one.output.kind == "events":
                 name, about = one.output.name, self.event_output(one.output)
                 image = self.narrowing.image(name) if self.narrowing else None
                 # What is beyond the engine's tables is left to the plain formatter.
                 with suppress(SpecError):
-                    found[name] = program = self.engine.load(
+                    program = self.engine.load(
                         partial(assemble, one.shape, about, filtered=image),
                         terminal=self.terminal,
                     )
+                    found[name] = program, about
                     if self.narrowing:
                         self.narrowing.loaded(name, program)
         return found
@@ -178,7 +181,7 @@ class Showing:
         self,
         session: Session,
         pipe: "TracePipe | None",
-        compiled: "Mapping[str, Program]",
+        compiled: "Compiled",
         closing: ExitStack,
     ) -> list[EventStream]:
         """The outputs that are events, from the buffers of a session, and what is printed.
@@ -199,14 +202,16 @@ class Showing:
         return found
 
     def _compiled(
-        self, session: Session, one: Shown, program: "Program", closing: ExitStack
+        self, session: Session, one: Shown, made: "tuple[Program, EventOutput]", closing: ExitStack
     ) -> EventStream:
         from bpfpack.runner.engine.streams import open_stream
 
-        formatter = make_formatter(one.shape, self.event_output(one.output), terminal=self.terminal)
+        program, about = made
         counter = LossCounter.of(self.spec, one.output.map, session.map)
 
         def header() -> bytes | None:
+            # Once all is attached: nobody waits for it before.
+            formatter = make_formatter(one.shape, about, terminal=self.terminal)
             if isinstance(formatter, TableFormatter):
                 formatter.resume(program.widths())
             return formatter.header()
@@ -266,25 +271,36 @@ class Showing:
             return OF_OTHERS
         return ()
 
-    def _about(self, session: Session, one: Shown) -> "MapOutput":
+    def tables(self) -> "list[MapOutput]":
+        """The outputs that are tables, as they will be shown."""
+        found = []
+        for one in self.shown:
+            if one.output.kind == "table":
+                about, of = self._described(one)
+                if self.each_cpu and "percpu" in of.type_name:
+                    from bpfpack.runner.events.percpu import as_each_cpu
+
+                    about = as_each_cpu(about, of.key_size)
+                found.append(about)
+        return found
+
+    def _described(self, one: Shown) -> "tuple[MapOutput, MapSpec]":
         from bpfpack.runner.events.tables import MapOutput
 
         found = next(m for m in self.spec.maps if m.name == one.output.map)
         key, value = key_value_layouts(self.spec, self.config, found)
+        return MapOutput(name=one.output.name, key=key, value=value, alone=self._alone), found
+
+    def _about(self, session: Session, one: Shown) -> "MapOutput":
+        about, _ = self._described(one)
         counter = LossCounter.of(self.spec, one.output.map, session.map)
-        return MapOutput(
-            name=one.output.name,
-            key=key,
-            value=value,
-            alone=self._alone,
-            lost=counter.read if counter else None,
-        )
+        return replace(about, lost=counter.read) if counter else about
 
     def _sampler(self, session: Session, one: Shown) -> Sampler:
         if one.output.kind == "text":
             return self._text(session, one)
         from bpfpack.runner.events.histogram import HistogramSampler
-        from bpfpack.runner.events.tables import TableSampler
+        from bpfpack.runner.events.tables import TableSampler, View
 
         output, about = one.output, self._about(session, one)
         elements: Elements = session.map(output.map)
@@ -298,8 +314,7 @@ class Showing:
                 about,
                 elements,
                 sort=output.sort,
-                order=self.order,
-                limit=self.limit,
+                view=self.narrowing.views[output.name] if self.narrowing else View(),
                 terminal=self.terminal,
             )
         return HistogramSampler(one.shape, output, about, elements, terminal=self.terminal)

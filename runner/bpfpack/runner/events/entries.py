@@ -8,7 +8,7 @@ A map is read without a step of Python for each element (`counts`); an `Entry` i
 those that are shown.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from heapq import nlargest
 from math import prod
@@ -107,6 +107,15 @@ class Side:
             return self._object(raws)
         ((column, raw),) = zip(self.columns, raws, strict=True)
         return dump(raw if raw is None or column.value is None else column.value(raw))
+
+    def only(self, places: Sequence[int]) -> Callable[[Sequence[Any]], str] | None:
+        """What makes JSON of some columns, in their own order; None for none of them."""
+        if not places:
+            return None
+        if len(places) == len(self.columns):
+            return self.json
+        chosen = JsonRow([self.columns[i] for i in places])
+        return lambda raws: chosen([raws[i] for i in places])
 
 
 def _counted(column: Column) -> Column:

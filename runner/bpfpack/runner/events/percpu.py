@@ -9,6 +9,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
+from bpfpack.runner._native.btf import possible_cpus
 from bpfpack.runner.events.entries import Chunk, Elements
 from bpfpack.runner.events.tables import MapOutput
 from bpfpack.runner.events.values import BYTE_ORDERS
@@ -25,6 +26,13 @@ def each_cpu(output: MapOutput, elements: Elements) -> tuple[MapOutput, Elements
         return output, elements
     key = _with_cpu(output.key, elements.key_size)
     return replace(output, key=key), EachCpu(elements, BYTE_ORDERS[key.byte_order])
+
+
+def as_each_cpu(output: MapOutput, key_size: int) -> MapOutput:
+    """The same of a per-CPU map that is not loaded yet, to be checked against."""
+    if possible_cpus() == 1:
+        return output
+    return replace(output, key=_with_cpu(output.key, key_size))
 
 
 def _with_cpu(key: RecordLayout, size: int) -> RecordLayout:

@@ -20,7 +20,7 @@ from bpfpack.runner.events.table import Columns
 from bpfpack.runner.events.terminal import Screen
 from bpfpack.runner.events.values import local, utc
 from bpfpack.spec.errors import SpecError, UsageError
-from bpfpack.spec.record import RecordLayout
+from bpfpack.spec.record import Field, RecordLayout
 from bpfpack.spec.safetext import json_string, printable
 from bpfpack.spec.value import valuetype
 
@@ -72,11 +72,34 @@ class Lack(NamedTuple):
         return found
 
 
-class TableSampler:
-    """Reads a map and shows it as a table.
+@valuetype
+class View:
+    """What a user wants of a table: the rows that ``keeps`` keeps, given their raw values.
 
-    ``sort`` is the package's own choice, ``order`` the user's: columns to sort by, each with
-    whether its largest comes first; ``limit`` is the number of rows.
+    They are sorted by the columns ``order``, each with whether its largest comes first, and at most
+    ``limit`` are shown, of these ``columns``, by their `column_names`.  None is the table's own.
+    """
+
+    keeps: Callable[[Sequence[Any]], bool] | None = None
+    order: tuple[tuple[str, bool], ...] = ()
+    limit: int | None = None
+    columns: tuple[str, ...] | None = None
+
+
+_ALL: Final = View()
+
+
+def column_names(key: Sequence[Field], value: Sequence[Field]) -> list[str]:
+    """The names of the columns, with the side in front when one is on both."""
+    keys, values = [f.name for f in key], [f.name for f in value]
+    if set(keys) & set(values) or "time" in (*keys, *values):
+        return [*(f"key.{name}" for name in keys), *(f"value.{name}" for name in values)]
+    return [*keys, *values]
+
+
+class TableSampler:
+    """Reads a map and shows it as a table; ``sort`` is the package's own choice.
+
     Raises UsageError for raw output, SpecError for a ``sort`` that is no member.
     """
 
@@ -87,8 +110,7 @@ class TableSampler:
         elements: Elements,
         *,
         sort: str | None = None,
-        order: Sequence[tuple[str, bool]] = (),
-        limit: int | None = None,
+        view: View = _ALL,
         terminal: Screen | None = None,
         clock: WallClock | None = None,
         now: Callable[[], int] = time.time_ns,
@@ -99,10 +121,18 @@ class TableSampler:
         self._entries = Entries(output.key, output.value, elements, clock or SystemClock())
         self._columns = (*self._entries.key.columns, *self._entries.value.columns)
         self._sort = self._sorting(sort)
-        self._order_by = [(self._place(name), reverse) for name, reverse in order]
-        self._limit = limit
+        self._names = column_names(
+            [c.field for c in self._entries.key.columns],
+            [c.field for c in self._entries.value.columns],
+        )
+        self._view = view
+        self._order_by = [(self._names.index(name), reverse) for name, reverse in view.order]
+        self._shown: Sequence[int] = range(len(self._columns))
+        if view.columns is not None:
+            self._shown = [self._names.index(name) for name in view.columns]
         self._terminal, self._now = terminal, now
-        self._block = Columns(self._columns, terminal)
+        self._block = Columns([self._columns[i] for i in self._shown], terminal)
+        self._row = self._row_of()
         self._samples = 0
 
     def sample(self) -> bytes:
@@ -130,43 +160,27 @@ class TableSampler:
             return names.index(name)
         raise SpecError("no such member", path=("sort", name))
 
-    def _place(self, name: str) -> int:
-        """The column of a name, as tables show it or as CSV does; raises UsageError."""
-        plain = [c.field.name for c in self._columns]
-        for names in (self._names(), plain):
-            if name in names:
-                return names.index(name)
-        from difflib import get_close_matches
-
-        near = get_close_matches(name[:80], plain, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"--sort: {self._output.name} has no column {name[:80]!r}").with_hint(
-            f"{meant}its columns are {', '.join(self._names())}"
-        )
-
-    def _sorted(self, snapshot: Snapshot, most: int | None = None) -> list[Entry]:
-        """The first rows, in the order that was asked for; else numbers from the largest, text
-        from A."""
-        if self._limit is not None:
-            most = self._limit if most is None else min(most, self._limit)
-        if self._order_by:
-            return self._ordered(snapshot)[:most]
+    def _sorted(self, snapshot: Snapshot, most: int | None = None) -> tuple[list[Entry], int]:
+        """The first rows, and how many there are; in the order that was asked for, else numbers
+        from the largest, text from A."""
+        keeps, limit = self._view.keeps, self._view.limit
+        if limit is not None:
+            most = limit if most is None else min(most, limit)
         numbers = self._entries.counted(self._sort - len(self._entries.key.columns))
-        if numbers is not None and len(numbers) == 1:
+        if numbers is not None and len(numbers) == 1 and not self._order_by and keeps is None:
             order = snapshot.largest(snapshot.counts.columns[numbers.start], most)
-            return [snapshot.entry(i) for i in order]
+            return [snapshot.entry(i) for i in order], len(snapshot)
         entries = [snapshot.entry(i) for i in range(len(snapshot))]
+        if keeps is not None:
+            entries = [entry for entry in entries if keeps(_raws(entry))]
         # The key decides between equals, so that rows do not dance.
-        entries.sort(key=lambda entry: (self._order(entry), entry.id))
-        return entries[:most]
-
-    def _ordered(self, snapshot: Snapshot) -> list[Entry]:
-        entries = [snapshot.entry(i) for i in range(len(snapshot))]
         entries.sort(key=lambda entry: entry.id)
         # A sort keeps the order of equals: the first column is the last to be sorted by.
         for place, reverse in reversed(self._order_by):
             entries.sort(key=partial(self._rising, place), reverse=reverse)
-        return entries
+        if not self._order_by:
+            entries.sort(key=self._order)
+        return entries[:most], len(entries)
 
     def _rising(self, place: int, entry: Entry) -> tuple[int, Any]:
         raw, column = _raws(entry)[place], self._columns[place]
@@ -186,47 +200,54 @@ class TableSampler:
         return self._output.lack(self._elements, len(snapshot))
 
     def _json(self, snapshot: Snapshot) -> str:
-        key, value = self._entries.key, self._entries.value
-        rows = ",".join(
-            f'{{"key":{key.json(entry.key)},"value":{value.json(entry.value)}}}'
-            for entry in self._sorted(snapshot)
-        )
+        rows = ",".join(map(self._row, self._sorted(snapshot)[0]))
         more = self._lack(snapshot).json()
         return f'{{{self._output.tag()}"time":"{utc(self._now())}","rows":[{rows}]{more}}}'
+
+    def _row_of(self) -> Callable[[Entry], str]:
+        """What makes JSON of a row: of its key and its value what is shown of them."""
+        key, value = self._entries.key, self._entries.value
+        keys = len(key.columns)
+        shown = sorted(self._shown)
+        if len(shown) == len(self._columns):
+            return lambda e: f'{{"key":{key.json(e.key)},"value":{value.json(e.value)}}}'
+        left = key.only([i for i in shown if i < keys])
+        right = value.only([i - keys for i in shown if i >= keys])
+
+        def row(entry: Entry) -> str:
+            sides = (
+                f'"key":{left(entry.key)}' if left else "",
+                f'"value":{right(entry.value)}' if right else "",
+            )
+            return "{" + ",".join(filter(None, sides)) + "}"
+
+        return row
 
     def _csv(self, snapshot: Snapshot) -> list[str]:
         now = utc(self._now()) or ""
         lines = []
         if self._samples == 1:
-            names = ["time", *self._names()]
+            names = ["time", *(self._names[i] for i in self._shown)]
             lines.append(",".join(csv_quoted(printable(name)) for name in names))
-        for entry in self._sorted(snapshot):
-            row = [
-                csv_cell(column, raw)
-                for column, raw in zip(self._columns, _raws(entry), strict=True)
-            ]
+        for entry in self._sorted(snapshot)[0]:
+            raws = _raws(entry)
+            row = [csv_cell(self._columns[i], raws[i]) for i in self._shown]
             lines.append(",".join([now, *row]))
         return lines
-
-    def _names(self) -> list[str]:
-        """The names of the columns, with the side in front when one is on both."""
-        keys = [c.field.name for c in self._entries.key.columns]
-        values = [c.field.name for c in self._entries.value.columns]
-        if set(keys) & set(values) or "time" in (*keys, *values):
-            return [*(f"key.{name}" for name in keys), *(f"value.{name}" for name in values)]
-        return [*keys, *values]
 
     def _table(self, snapshot: Snapshot) -> list[str]:
         name = "" if self._output.alone else f" {printable(self._output.name)}"
         most = max(1, self._terminal.lines - _AROUND) if self._terminal else None
-        entries = self._sorted(snapshot, most)
-        rows = [cells(self._columns, _raws(entry)) for entry in entries]
+        entries, found = self._sorted(snapshot, most)
+        columns = [self._columns[i] for i in self._shown]
+        chosen = ([raws[i] for i in self._shown] for raws in map(_raws, entries))
+        rows = [cells(columns, raws) for raws in chosen]
         for row in rows:
             self._block.widen(row)
         lines = [f"{local(self._now())}{name}", self._block.header()]
         lines.extend(map(self._block.line, rows))
-        if len(snapshot) > len(entries):
-            lines.append(f"({len(snapshot) - len(entries)} more)")
+        if found > len(entries):
+            lines.append(f"({found - len(entries)} more)")
         lines += [f"({note})" for note in self._lack(snapshot).notes()]
         return lines if self._samples == 1 else ["", *lines]
 

@@ -45,7 +45,8 @@ def compare(field: Field, leaf: Leaf, asked: Compare) -> Predicate:
         return _ordered(field, leaf, operator, asked.values[0][0])
     ranges: list[Range] = []
     for words in asked.values:
-        ranges += _flags(field, leaf, words) if len(words) > 1 else points(field, leaf, words[0])
+        is_set = field.format == "flags"
+        ranges += _flags(field, leaf, words) if is_set else points(field, leaf, words[0])
     return InRanges(leaf=leaf, ranges=_merged(ranges, leaf), inside=asked.operator not in _OPPOSITE)
 
 

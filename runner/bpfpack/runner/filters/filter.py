@@ -26,9 +26,13 @@ class Filter:
         self._select: Final = Selector(
             [(t.layout, t.when) for t in output.types], output.discriminator
         )
-        self._predicates, self._unique = predicates, unique
+        self._output, self._predicates, self._unique = output, predicates, unique
         self._questions: Sequence[Question] = [question(p) for p in predicates]
         self._image: memoryview | None = None
+
+    def after(self, before: "Filter | None") -> "Filter":
+        """Return what asks for ``before`` first."""
+        return Filter(self._output, before._predicates, self._unique) if before else self
 
     def keeps(self, record: memoryview) -> bool:
         """Say whether a record is shown, and remember that it is."""

@@ -84,8 +84,12 @@ def mask(field: Field, leaf: Leaf, words: Sequence[Word]) -> int:
     everything = (1 << (leaf.bits or 8 * leaf.size)) - 1
     found = 0
     for word in words:
-        numbers = named(field, word) or [_whole(field, leaf, word)]
-        found |= numbers[0] & everything
+        labelled = named(field, word)
+        number = labelled[0] if labelled else _whole(field, leaf, word)
+        bits = number & everything
+        if (number and not bits) or not (labelled or -bits <= number <= everything):
+            raise _misfit(field, leaf, word, "has bits that it has no room for")
+        found |= bits
     return found
 
 
