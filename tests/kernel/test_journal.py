@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from bpfpack.runner._native.netlink import Netlink
 from bpfpack.runner.journal import Owner
 from bpfpack.runner.recovery import Recovered, recover
 from tests.kit.clsact import add_foreign, in_network, network, reapers, sh, snapshot
@@ -158,10 +159,44 @@ def test_a_namespace_is_found_through_its_processes(journals: Path) -> None:
             stays.communicate()
 
 
+def test_a_namespace_is_found_through_mounts_of_others(journals: Path) -> None:
+    """As container runtimes keep them, in a mount namespace of their own."""
+    keep = "mount -t tmpfs t /mnt; touch /mnt/net; unshare --net=/mnt/net true; echo; exec cat"
+    command = ("unshare", "-m", "--propagation", "private", "sh", "-c", keep)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as keeper:
+        assert keeper.stdout and keeper.stdout.readline()
+        enter = ("nsenter", "-t", str(keeper.pid), "-m", "nsenter", "--net=/mnt/net")
+        with running(journals, "lo:ingress", prefix=(*enter, "env", "-C", str(ROOT))) as run:
+            kill_both(journals, run)
+        assert "clsact" in sh(*enter, "tc", "qdisc", "show", "dev", "lo")
+        assert recovered(journals) == Recovered(undone=1)
+        assert "clsact" not in sh(*enter, "tc", "qdisc", "show", "dev", "lo")
+        keeper.communicate()
+    assert not list(journals.iterdir())
+
+
+def test_a_namespace_that_nobody_shows_is_not_taken_for_gone(journals: Path) -> None:
+    """A socket keeps it, and no path of /proc leads into it."""
+    with running(journals, "lo:ingress", prefix=("unshare", "-n")) as run:
+        namespace = os.open(f"/proc/{run.told['pid']}/ns/net", os.O_RDONLY)
+        stays = Netlink.open(namespace)
+        os.close(namespace)
+        kill_both(journals, run)
+    for _ in range(2):
+        found = recovered(journals)
+        assert found.undone == 0
+        assert "not seen from here" in found.problems[0]
+        assert len(list(journals.iterdir())) == 1
+    stays.close()
+    assert eventually(lambda: recovered(journals) == Recovered(), CLEAN_WITHIN)
+    assert not list(journals.iterdir())
+
+
 def test_a_namespace_that_is_gone_took_the_filters_along(journals: Path) -> None:
     with running(journals, "lo:ingress", prefix=("unshare", "-n")) as run:
         kill_both(journals, run)
-    assert recovered(journals) == Recovered()
+    # The kernel takes it down after its last process.
+    assert eventually(lambda: recovered(journals) == Recovered(), CLEAN_WITHIN)
     assert not list(journals.iterdir())
 
 
@@ -337,6 +372,23 @@ def test_a_pid_that_another_process_has_by_now_counts_for_nothing(
     assert Owner.me().started != started
     assert recovered(journals) == Recovered(undone=1)
     assert snapshot(*net) == before
+
+
+def test_a_journal_of_an_earlier_boot_is_not_undone(net: tuple[str, ...], journals: Path) -> None:
+    """The kernel that it was written under is gone; what it names is somebody else's."""
+    with running(journals, "bare:ingress", prefix=net) as run:
+        kill_both(journals, run)
+    during = snapshot(*net)
+    (file,) = journals.iterdir()
+    true = file.read_text()
+    owner, _, entry = true.partition("\n")
+    file.write_text(json.dumps(json.loads(owner) | {"boot": "earlier"}) + "\n" + entry)
+    assert recovered(journals) == Recovered()
+    assert snapshot(*net) == during
+    assert not list(journals.iterdir())
+    file.touch(0o600)
+    file.write_text(true)
+    assert recovered(journals) == Recovered(undone=1)
 
 
 def test_an_owner_that_lives_is_believed_without_its_lock(

@@ -1,5 +1,7 @@
 """Network namespaces by identity: which one this is, and the way back to another."""
 
+import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -16,11 +18,15 @@ from bpfpack.spec.value import valuetype
 
 _HERE: Final = "/proc/thread-self/ns/net"
 _NUMBER: Final = re.compile(r"[0-9]+")
-#: Names of mount points have blanks and backslashes as ``\040`` (proc_pid_mountinfo(5)).
 #: Who holds the lock of `alone` does so for a few requests; seconds.
 _PATIENCE: Final = 2.0
 _PAUSE: Final = 0.005
+#: Names of mount points have blanks and backslashes as ``\040`` (proc_pid_mountinfo(5)).
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+
+
+class Unseen(KernelError):
+    """Nothing that is seen from here leads into a namespace; it may be there or gone."""
 
 
 @valuetype
@@ -57,16 +63,16 @@ class Namespace:
 
     @contextmanager
     def netlink(self) -> Iterator[Netlink | None]:
-        """Give a socket in that namespace, None when nothing that is seen from here is in it.
+        """Give a socket in that namespace, None when it is gone.
 
-        Raises KernelError when it is there and may not be entered.
+        Raises Unseen when that is not known, KernelError when it may not be entered.
         """
         for found in self._sockets():
             with found as net:
                 # Another one has its number by now: ours is gone.
                 yield net if net.cookie == self.cookie else None
                 return
-        yield None
+        raise Unseen(errno.ENOENT, "not seen from here", f"network namespace {self.inode}")
 
     def _sockets(self) -> Iterator[Netlink]:
         here = Netlink.open()
@@ -75,16 +81,10 @@ class Namespace:
             return
         here.close()
         for path in _ways(f"net:[{self.inode}]"):
-            try:
-                namespace = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                continue  # it ended meanwhile, or another mount lies over it
-            try:
-                if os.fstat(namespace).st_ino == self.inode:
+            with _opened(path, self.inode) as namespace:
+                if namespace is not None:
                     yield Netlink.open(namespace)
                     return
-            finally:
-                os.close(namespace)
 
 
 @contextmanager
@@ -119,9 +119,31 @@ def _locked(namespace: int) -> bool:
             return True
 
 
+@contextmanager
+def _opened(path: str, inode: int) -> Iterator[int | None]:
+    """Give a descriptor of a namespace, None where ``path`` leads to anything else.
+
+    Nothing else is opened: what lies in another's mount namespace may be a FIFO or a device.
+    """
+    with contextlib.ExitStack() as stack:
+        found = None
+        # It may have ended meanwhile, or another mount lie over it.
+        with contextlib.suppress(OSError):
+            seen = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            stack.callback(os.close, seen)
+            status, ours = os.fstat(seen), Path(_HERE).stat()
+            if (status.st_dev, status.st_ino) == (ours.st_dev, inode):
+                found = os.open(f"/proc/self/fd/{seen}", os.O_RDONLY | os.O_CLOEXEC)
+                stack.callback(os.close, found)
+        yield found
+
+
 def _ways(name: str) -> Iterator[str]:
-    """Paths to the namespace that the kernel calls ``name``: mounts, processes, descriptors."""
-    yield from _mounts(name)
+    """Paths to the namespace that the kernel calls ``name``: mounts, processes, descriptors.
+
+    Last those that only others have mounted.
+    """
+    yield from _mounts("/proc/self/mountinfo", name)
     processes = [entry for entry in _listed("/proc") if _NUMBER.fullmatch(entry)]
     for process in processes:
         for thread in _listed(f"/proc/{process}/task"):
@@ -133,18 +155,29 @@ def _ways(name: str) -> Iterator[str]:
             path = f"/proc/{process}/fd/{number}"
             if _target(path) == name:
                 yield path
+    for process in _with_other_mounts(processes):
+        for path in _mounts(f"/proc/{process}/mountinfo", name):
+            yield f"/proc/{process}/root{path}"
 
 
-def _mounts(name: str) -> Iterator[str]:
+def _with_other_mounts(processes: list[str]) -> Iterator[str]:
+    """One process for each mount namespace, and root in it, that is not ours."""
+    seen = {(_target("/proc/self/ns/mnt"), _target("/proc/self/root"))}
+    for process in processes:
+        view = _target(f"/proc/{process}/ns/mnt"), _target(f"/proc/{process}/root")
+        if all(view) and view not in seen:
+            seen.add(view)
+            yield process
+
+
+def _mounts(mountinfo: str, name: str) -> Iterator[str]:
     """Where `ip netns`, docker and others keep a namespace by a mount of its file."""
-    try:
-        text = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    except OSError as e:
-        raise KernelError(e.errno or 0, str(e.strerror), "/proc/self/mountinfo") from e
-    for line in text.splitlines():
-        words = line.split(" ")
-        if words[3] == name:
-            yield _ESCAPED.sub(lambda found: chr(int(found[1], 8)), words[4])
+    # A process may end while it is looked at.
+    with contextlib.suppress(OSError), Path(mountinfo).open(errors="surrogateescape") as lines:
+        for line in lines:
+            words = line.split(" ")
+            if words[3] == name:
+                yield _ESCAPED.sub(lambda found: chr(int(found[1], 8)), words[4])
 
 
 def _listed(path: str) -> list[str]:

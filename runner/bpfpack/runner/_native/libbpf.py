@@ -108,6 +108,7 @@ PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "bpf_object__next_map": (plain, _P, _P, _P),
     "bpf_object__next_program": (plain, _P, _P, _P),
     "bpf_object__open_mem": (check_pointer, _P, _P, _SIZE, _P),
+    "bpf_prog_get_next_id": (check_int, _I, _U32, ctypes.POINTER(_U32)),
     "bpf_program__attach_iter": (check_pointer, _P, _P, _P),
     "bpf_program__attach_perf_event": (check_pointer, _P, _P, _I),
     "bpf_program__attach_raw_tracepoint": (check_pointer, _P, _P, _S),

@@ -5,6 +5,7 @@ closed, because libbpf would follow a dangling pointer.
 """
 
 import ctypes
+import errno
 import mmap
 from collections.abc import Iterator
 from typing import Final, Self
@@ -135,6 +136,21 @@ class _Part:
         if self._owner.closed:
             raise ValueError("the object is closed")
         return self._pointer
+
+
+def program_exists(number: int) -> bool:
+    """Whether the kernel has a program of this number; raises KernelError, Unsupported.
+
+    Needs CAP_SYS_ADMIN.
+    """
+    found = ctypes.c_uint32()
+    try:
+        fn("bpf_prog_get_next_id")(number - 1, ctypes.byref(found))
+    except KernelError as e:
+        if e.errno == errno.ENOENT:
+            return False
+        raise
+    return found.value == number
 
 
 class NativeProgram(_Part):

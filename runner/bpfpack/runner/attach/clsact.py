@@ -25,7 +25,7 @@ from bpfpack.runner._native.netlink import (
     read,
     text,
 )
-from bpfpack.runner.netns import Namespace, alone
+from bpfpack.runner.netns import Namespace, Unseen, alone
 from bpfpack.spec import fields
 from bpfpack.spec.errors import KernelError
 from bpfpack.spec.value import valuetype
@@ -118,11 +118,26 @@ class ClsactEntry:
     def undo(self) -> bool:
         """Remove the filter if it is the very one, and a clsact of ours that has none left.
 
-        Returns whether anything was removed.  Raises KernelError.
+        Returns whether anything was removed.  Raises KernelError, also when it cannot be told.
         """
-        with self.namespace.netlink() as net:
-            # What is in a namespace goes with it.
-            return net is not None and _Interface(net, self.ifindex).undo(self)
+        try:
+            with self.namespace.netlink() as net:
+                # What is in a namespace goes with it.
+                return net is not None and _Interface(net, self.ifindex).undo(self)
+        except Unseen as e:
+            if self._program_is_gone():
+                return False
+            what = f"{e.what}, where a filter of program {self.program_id} may still be"
+            raise Unseen(e.errno or 0, str(e.strerror), what) from e
+
+    def _program_is_gone(self) -> bool:
+        """The filter holds its program: without one there is no other."""
+        from bpfpack.runner._native.objects import program_exists
+
+        try:
+            return not program_exists(self.program_id)
+        except KernelError:
+            return False  # it cannot be told
 
 
 class ClsactFilter:
