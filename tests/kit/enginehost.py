@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from bpfpack.runner.events.table import Columns
-
 SOURCES: Final = Path(__file__).resolve().parents[2] / "runner/engine"
 WARNINGS: Final = ("-Wall", "-Wextra", "-Wconversion", "-Werror")
 _RUN: Final = struct.Struct("<6I3Q4I")
@@ -130,7 +128,11 @@ class Host:
                 assert (found.status, taken) == (EMPTY, len(records)), found
                 return output
 
-    def widths(self, columns: Columns) -> None:
-        """Tell the reference's columns how wide the engine's are."""
+    def widths(self) -> list[int]:
+        """How wide the columns of a table are by now."""
         at, count = _WIDTHS.unpack_from(self._view, IMAGE + _WIDTHS_AT)
-        columns.widths = list(struct.unpack_from(f"<{count}I", self._view, at))
+        return list(struct.unpack_from(f"<{count}I", self._view, at))
+
+    def tell(self, head: bytes) -> None:
+        """Change how the image begins."""
+        self._view[IMAGE : IMAGE + len(head)] = head

@@ -16,11 +16,11 @@ from typing import Final
 SHOWN: Final = 4096
 
 # Unicode 15: the categories Cc, Cf, Cs, Zl and Zp, and what Default_Ignorable_Code_Point
-# adds to them (fillers, variation selectors).
+# adds to them (fillers, variation selectors); U+FFFE and U+FFFF, which no YAML may contain.
 _UNSAFE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
     "\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164"
-    "\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff]"
 )

@@ -64,7 +64,8 @@ def yaml_pieces(fields: Sequence[Field], first: Sequence[tuple[str, str]] = ()) 
     ``first`` are members that come before them.  Raises SpecError as `json_pieces` does.
     """
     lines = [f"{_key(name)}: {yaml_string(value)}\n" for name, value in first]
-    return ("---\n" + "".join(lines) + _block(tree_of(fields), "")).split(PLACE)
+    body = "".join(lines) + _block(tree_of(fields), "")
+    return ("---\n" + (body or "{}\n")).split(PLACE)
 
 
 def yaml_unknown(first: Sequence[tuple[str, str]]) -> tuple[str, str]:
