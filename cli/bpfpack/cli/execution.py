@@ -243,9 +243,9 @@ def settings(spec: ObjectSpec, plan: Plan, request: RunRequest) -> Settings:
     if request.flag("per_cpu"):
         check_each_cpu(spec, shown)
     trace = _trace_shape(shown, request)
-    timeout, most = request.value("timeout"), request.value("max_events")
+    timeout, most, ends = request.value("timeout"), request.value("max_events"), "--max-events"
     if most is None and (trace or any(one.output.kind == "events" for one in shown)):
-        most = request.value("limit")
+        most, ends = request.value("limit"), "--limit"
     if most and not trace and all(o.output.kind != "events" and o.every is None for o in shown):
         raise UsageError("--max-events: what is shown is read once, at the end").with_hint(
             "--timeout 10s ends it"
@@ -254,7 +254,7 @@ def settings(spec: ObjectSpec, plan: Plan, request: RunRequest) -> Settings:
         shown=shown,
         trace=trace,
         timeout=None if timeout is None else seconds(timeout, "--timeout"),
-        max_events=None if most is None else count(most, "--max-events"),
+        max_events=None if most is None else count(most, ends),
     )
 
 
