@@ -130,6 +130,38 @@ def test_installed_from_the_wheel_it_works(built: Path, tmp_path: Path, python: 
         )
 
 
+def _told_of_a_wheel(page: str) -> list[str]:
+    """The commands of a page that make and install a wheel, in their order."""
+    block = re.search(
+        r"^[^\n]*pip wheel .*?bpfpack /usr/local/bin/$", (REPO / page).read_text(), re.M | re.S
+    )
+    assert block is not None
+    lines = [line.partition(" #")[0].rstrip() for line in block[0].splitlines()]
+    return [line for line in lines if re.match(r"\S*(?:pip|python3|ln) ", line)]
+
+
+def test_what_is_told_of_installing_a_wheel_works(built: Path, tmp_path: Path) -> None:
+    """In a clone with the venv that setup makes, which has nothing but what bpfpack needs."""
+    told = _told_of_a_wheel("README.md")
+    assert len(told) == 4
+    assert told == _told_of_a_wheel("README.zh.md") == _told_of_a_wheel("docs/install.md")
+    (sdist,) = built.glob("*.tar.gz")
+    subprocess.run(["tar", "-xzf", sdist, "-C", tmp_path], check=True)
+    (clone,) = tmp_path.glob("bpfpack-*")
+    there = tmp_path / "usr/local"
+    for name in ("bin", "lib"):
+        (there / name).mkdir(parents=True)
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("BPFPACK_", "PYTHON", "VIRT"))}
+    env["PIP_NO_COMPILE"] = "1"  # half of the time
+    env["PATH"] = f"{there / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin"
+    subprocess.run(["python3", "-m", "venv", clone / ".venv"], check=True, env=env)
+    script = "\n".join(["set -e", *told, "bpfpack --version"]).replace("/usr/local", str(there))
+    done = subprocess.run(
+        ["bash", "-c", script], check=False, capture_output=True, text=True, env=env, cwd=clone
+    )
+    assert (done.returncode, done.stdout) == (0, "bpfpack 0.1.0\n"), done.stderr
+
+
 def test_what_is_pinned_is_what_is_asked_for() -> None:
     """`packaging/lock` was run since the dependencies changed."""
     import tomllib
