@@ -114,7 +114,7 @@ enum bp_kind {
 enum bp_style {
     BP_JSON,  /* quoted, safe to show; what is no UTF-8 becomes U+FFFD */
     BP_YAML,  /* the same, characters beyond the basic plane in one escape */
-    BP_PLAIN, /* printable, U+FFFD as in JSON, at most 4096 characters */
+    BP_PLAIN, /* printable, U+FFFD as in JSON */
     BP_SHOWN, /* printable, bytes that are no UTF-8 as \xNN, at most 4096 characters */
 };
 

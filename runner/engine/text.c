@@ -190,6 +190,8 @@ u8 *bp_string(const struct bp_program *program, u8 *out, u8 style, const u8 *fro
         *out++ = '"';
         return out;
     }
+    if (style == BP_PLAIN)
+        return bp_characters(program, out, style, from, from + size);
     out = bp_characters(program, out, style, from, from + (size < LOOKED_AT ? size : LOOKED_AT));
     return bp_cap(start, out);
 }

@@ -98,11 +98,11 @@ static u8 *floating(u8 *out, const struct bp_op *op, const struct bp_field *fiel
 static u8 *dump(u8 *out, const struct bp_op *op, const u8 *from, u32 size)
 {
     u8 *start = out;
-    u32 most = op->style == BP_PLAIN || op->style == BP_SHOWN ? 4096 : size;
+    u32 most = op->style == BP_SHOWN ? 4096 : size;
     out = bp_quote(out, op->quoted);
     out = bp_hexdump(out, from, size < most ? size : most);
     out = bp_quote(out, op->quoted);
-    return op->quoted ? out : bp_cap(start, out);
+    return op->style == BP_SHOWN ? bp_cap(start, out) : out;
 }
 
 static u8 *address_text(u8 *out, const struct bp_op *op, const struct bp_field *field,

@@ -58,6 +58,20 @@ def test_floats_are_written_as_python_does(numbers: list[float]) -> None:
         assert host.format(records).decode().splitlines() == shown(shape, of, *records)
 
 
+def test_text_is_whole_but_in_tables() -> None:
+    size = 6000
+    of = layout(
+        field("s", "string", 0, size),
+        field("t", "string", size, 0),
+    )
+    digits = layout(field("b", "bytes", 0, size))
+    texts = [b"x" * size, b"\x1b" * size, b"\xff" * size, "\u20ac".encode() * (size // 3)]
+    for shape in ("json", "table", "csv", "tsv", "yaml"):
+        for what, records in ((of, [2 * text for text in texts]), (digits, texts)):
+            host = Host(partial(assemble, shape, output(what), clock=CLOCK), _arena())
+            assert host.format(records).decode().splitlines() == shown(shape, what, *records)
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.binary(max_size=40), min_size=1, max_size=20))
 def test_hostile_text_is_decoded_as_python_does(texts: list[bytes]) -> None:

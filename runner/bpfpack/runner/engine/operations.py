@@ -326,4 +326,4 @@ def _text_room(kind: int, style: int, size: int) -> tuple[int, int]:
         return 2 * size + 2, 2
     if style in (Style.JSON, Style.YAML):
         return 6 * size + 2, 6
-    return 4 * min(size, _LOOKED_AT) + 4, 4
+    return 4 * (size if style == Style.PLAIN else min(size, _LOOKED_AT)) + 4, 4

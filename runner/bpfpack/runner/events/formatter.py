@@ -43,6 +43,8 @@ OutputFormat = Literal[
 OUTPUT_FORMATS: Final[tuple[str, ...]] = get_args(OutputFormat)
 #: What stands behind the last element of a JSON array.
 ARRAY_END: Final = b"]\n"
+#: Characters at most that stand for one that is not safe to show.
+_ESCAPED: Final = 10
 #: Bytes of a record of no known type that a table shows.
 _GLIMPSE: Final = 64
 
@@ -295,7 +297,8 @@ def cell_text(column: Column, raw: Any, quoted: Callable[[str], str]) -> str:
         return ""
     value = raw if column.value is None else column.value(raw)
     if isinstance(value, str):
-        return quoted(printable(value))
+        # All of it: only what is for people is cut.
+        return quoted(printable(value, _ESCAPED * len(value)))
     return "" if value is None else quoted(dump(value))
 
 

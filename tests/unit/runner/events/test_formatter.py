@@ -197,6 +197,16 @@ def test_hidden_fields_are_left_out_everywhere() -> None:
     assert make_formatter("table", output(some)).header() == b"   A\n"
 
 
+@pytest.mark.parametrize("shape", ["csv", "tsv"])
+def test_what_programs_read_is_never_cut(shape: str) -> None:
+    long = layout(field("a", "string", 0, 6000), field("b", "bytes", 6000, 3000))
+    (line,) = shown(shape, long, b"x" * 3000 + b"\x1b" * 3000 + bytes(3000))
+    text = "x" * 3000 + "\\x1b" * 3000
+    assert line in (f"{text},{'00' * 3000}", f"{text}\t{'00' * 3000}")
+    (row,) = shown("table", long, b"x" * 6000 + bytes(3000))
+    assert "…" in row
+
+
 def test_a_record_shorter_than_its_type_is_never_read_past_its_end() -> None:
     cut = _open(42, -2, b"sh", b"/etc/passwd")[:20]
     assert shown("json", OPEN, cut) == ['{"pid":42,"ret":-2,"comm":"sh","fname":"/etc"}']
