@@ -39,14 +39,21 @@ int on_packet(struct xdp_md *ctx)
 	if ((void *)(eth + 1) > end)
 		return XDP_PASS;
 	key.type = bpf_ntohs(eth->h_proto);
-	if (key.type == 0x0800 && (void *)(ip + 1) <= end)
-		key.protocol = ip->protocol;
-	else if (key.type == 0x86dd && (void *)(ip6 + 1) <= end)
-		key.protocol = ip6->nexthdr;
+	/*
+	 * Without CAP_PERFMON the verifier wants fixed offsets: both are read, and `volatile` keeps
+	 * the compiler from reading one of them at an offset that depends. Nor does it let `data`
+	 * be subtracted from `end`; a helper tells the length.
+	 */
+	if ((void *)(ip + 1) <= end) {
+		__u8 protocol = *(volatile __u8 *)&ip->protocol;
+		__u8 next = *(volatile __u8 *)&ip6->nexthdr;
+
+		key.protocol = key.type == 0x0800 ? protocol : key.type == 0x86dd ? next : 0;
+	}
 	tally = bpfpack_lookup_or_init(counts, &key, &none);
 	if (tally) {
 		tally->packets++;
-		tally->size += end - data;
+		tally->size += bpf_xdp_get_buff_len(ctx);
 	}
 	return XDP_PASS;
 }

@@ -20,7 +20,8 @@ from tests.kit.cgroups import cgroup
 from tests.kit.cli import Host
 from tests.kit.kernelobjects import compile_text, prepared
 from tests.kit.network import network
-from tests.kit.objects import run, tool
+from tests.kit.objects import CLANGS, run, tool
+from tests.kit.sources import EXAMPLES, example, object_of
 
 pytestmark = pytest.mark.kernel
 
@@ -157,6 +158,30 @@ def test_each_kind_needs_what_its_plan_says_and_no_less(
     assert enough == " ".join(("nothing: attached", *(f"CAP_{name}" for name in names)))
     assert [line.split(": ")[0] for line in lacking] == [f"CAP_{name}" for name in names]
     assert {line.split(": ")[1] for line in lacking} <= {"MissingCapability", "Unsupported"}
+
+
+EXAMPLE_TARGETS: Final = {
+    "bashreadline": ["bash:main"],
+    "profile": ["cpu-clock:99hz"],
+    "tc-count": ["lo"],
+    "xdp-count": ["lo"],
+}
+#: What the verifier says of packets depends on what the compiler makes of them.
+EXAMPLE_BUILDS: Final = [
+    (path.name, clang)
+    for path in sorted(EXAMPLES.iterdir())
+    for clang in (CLANGS if path.name.endswith("-count") else CLANGS[:1])
+]
+
+
+@pytest.mark.parametrize(("name", "clang"), EXAMPLE_BUILDS)
+def test_each_example_runs_with_what_its_plan_names(name: str, clang: str) -> None:
+    """Nobody can see in a program what the verifier lets pass with CAP_PERFMON alone."""
+    object_, attach = object_of(example(name, clang)), EXAMPLE_TARGETS.get(name, [])
+    _, made = prepared(object_, attach=attach)
+    names = [capability.removeprefix("CAP_") for capability in made.capabilities]
+    (told,) = _as_nobody(object_, [names], attach)
+    assert told == " ".join(("nothing: attached", *made.capabilities))
 
 
 def test_helpers_of_tracing_take_a_capability_more() -> None:
