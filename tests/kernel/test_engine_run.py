@@ -1,7 +1,10 @@
 """``bpfpack run`` with either engine, and where the compiled one cannot be had."""
 
+import json
+import os
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -94,3 +97,64 @@ def test_it_takes_no_more_memory_than_it_may(host: Host) -> None:
     }
     assert size["VmRSS"] <= 42 * 1024
     assert size["RssAnon"] <= 20 * 1024
+
+
+@pytest.mark.parametrize("engine", ["wasm", "reference"])
+def test_stats_are_the_last_line_of_json_and_account_for_every_event(
+    host: Host, engine: str
+) -> None:
+    made = 5 * bell.RECORDS
+    arguments = ("--stats", "-o", "json", f"--engine={engine}", "bell:1.0", ME)
+    with host.started("run", *arguments) as running:
+        running.until("^attached ", stderr=True)
+        os.kill(running.pid, signal.SIGSTOP)
+        bell.ring(made)
+        os.kill(running.pid, signal.SIGCONT)
+        done = running.end(signal.SIGINT)
+    *events, last = done.lines
+    stats = last["stats"]
+    assert (stats["reason"], stats["events"]) == ("sigint", len(events))
+    assert stats["events"] + stats["lost"] == made
+    assert 0 < stats["lost"] < made
+    assert stats["dropped"] == stats["unwritten"] == stats["filtered"] == 0
+
+
+def test_stats_of_what_is_no_json_are_told_beside_it(host: Host) -> None:
+    with host.started("run", "--stats", "--max-events=2", "bell:1.0", ME) as running:
+        running.until("^attached ", stderr=True)
+        bell.ring(2)
+        done = running.end()
+    assert "reason" not in done.stdout
+    stats = json.loads(done.stderr.splitlines()[0])
+    assert (stats["reason"], stats["events"], stats["lost"]) == ("max-events", 2, 0)
+
+
+@pytest.mark.parametrize("engine", ["wasm", "reference"])
+def test_what_a_slow_reader_misses_is_counted_where_it_may_be_dropped(
+    host: Host, engine: str
+) -> None:
+    """Nobody reads a pipe, and more is made than it and what is kept have room for."""
+    made = 120_000
+    arguments = ("--on-slow=drop", "--stats", "--buffer-size=4M", "-o", "json")
+    with host.started("run", *arguments, f"--engine={engine}", "bell:1.0", ME) as running:
+        running.until("^attached ", stderr=True)
+        bell.ring(made)
+        assert eventually(rested(running.pid), 60)
+        done = running.end(signal.SIGINT)
+    *events, last = done.lines
+    stats = last["stats"]
+    assert (stats["events"], stats["lost"]) == (made, 0)
+    assert stats["dropped"] > 0
+    assert len(events) == stats["events"] - stats["dropped"] - stats["unwritten"]
+    assert f"{stats['dropped']} dropped: the reader was slow" in done.stderr
+
+
+def rested(pid: int) -> Callable[[], bool]:
+    """Say, asked again and again, whether a process has had nothing to do for some times."""
+    seen: list[str] = []
+
+    def ask() -> bool:
+        seen.append(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+        return len(seen) > 20 and len(set(seen[-20:])) == 1
+
+    return ask

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Of all privileges, what reading maps takes before Linux 5.19.
 _KEPT: Final = ("CAP_BPF",)
+#: Seconds that a reader has for the last line.
+_LAST_WORD: Final = 0.1
 _EXITS: Final = {
     "timeout": Exit.OK,
     "max-events": Exit.OK,
@@ -135,6 +137,7 @@ def execute(
                 target_fd=target.fd if target else None,
                 watch=watch,
                 footer=showing.footer,
+                drops=request.value("on_slow") == "drop",
             )
             session.attach()
             needs = target.needs if target else ()
@@ -146,12 +149,23 @@ def execute(
                 target.release()
             give_back()
             result = loop.run()
+            if request.flag("stats"):
+                _tell_stats(host, chosen, sink, result)
         code = _code(result, request, target)
     if result.reason != "closed-pipe" and not at_once:
         host.printer.info(result.summary())
     if narrowing is not None and (warning := narrowing.warning()):
         host.printer.warn(warning)
     return code
+
+
+def _tell_stats(host: Host, chosen: Settings, sink: Sink, result: Result) -> None:
+    """Say how it went, as the last of the lines that are JSON, or else beside what is shown."""
+    if any(one.shape != "json" for one in chosen.shown) or chosen.trace == "table":
+        host.printer.record(result.stats())
+        return
+    sink.write(f'{{"stats":{result.stats()}}}\n'.encode())
+    sink.finish(_LAST_WORD)
 
 
 @contextmanager

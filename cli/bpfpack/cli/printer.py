@@ -81,6 +81,10 @@ class Printer:
         """One line that matters even with ``-q``."""
         self._line(self._err, text, label="warning")
 
+    def record(self, text: str) -> None:
+        """One line for a program to read, beside the result; not silenced by ``-q``."""
+        self._line(self._err, text)
+
     def warn_lines(self, text: str) -> None:
         """What a tool of ours warns of, line by line as it wrote it."""
         first, *more = text.splitlines() or [""]

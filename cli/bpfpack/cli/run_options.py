@@ -18,6 +18,7 @@ OUTPUTS: Final = (
 #: How like an option another word must be to be taken for its misspelling.
 _NEAR: Final = 0.8
 ENGINES: Final = ("auto", "wasm", "reference")
+ON_SLOW: Final = ("block", "drop")
 PULL_MODES: Final = ("missing", "always", "never")
 
 
@@ -174,6 +175,19 @@ OPTIONS: Final[tuple[Option, ...]] = (
         help="what formats events: wasm, reference (plain Python) or auto (default)",
         choices=ENGINES,
     ),
+    Option(
+        name="on_slow",
+        long="--on-slow",
+        metavar="WHAT",
+        help="while the reader takes nothing: block (default), or drop events and count them",
+        choices=ON_SLOW,
+    ),
+    Option(
+        name="stats",
+        long="--stats",
+        help="end with a JSON record of what was shown, lost and dropped: with -o json"
+        ' {"stats":...} as last line, otherwise on stderr',
+    ),
     Option(name="force", long="--force", help="let raw output, or a picture, go to a terminal"),
     Option(name="sigint_ok", long="--sigint-ok", help="end with 0, not 130, on Ctrl-C"),
     Option(name="ca_file", long="--ca-file", metavar="FILE", help="trust this CA for registries"),
@@ -190,6 +204,10 @@ DETAILS: Final = (
     " COMMAND is run without a shell, has the terminal, and ends when the run does: it is killed"
     " even if bpfpack is, unless it gained privileges (sudo). What it started in other processes"
     " is not ended.",
+    "EXPR compares fields, by their names in JSON: == != < <= > >=, in (A, B), in 10.0.0.0/8,"
+    " ~ 'glob*', startswith, endswith, contains, has FLAG, exists(FIELD); and, or, not. Values are"
+    " written as they are shown: ENOENT, SIGKILL, openat, 1.5ms, 4KiB, fe80::1. Of a field that an"
+    " event has not every comparison is false. --max-events and --limit count what is shown.",
     "--trace-pipe reads a trace instance of its own, and cannot tell one program's lines from"
     " another's. It is all there is to see of a package without outputs.",
 )
@@ -197,6 +215,7 @@ DETAILS: Final = (
 EXAMPLES: Final = (
     "bpfpack run ghcr.io/x/opensnoop",
     "bpfpack run -o json --timeout 10s ghcr.io/x/opensnoop --failed",
+    "bpfpack run --filter 'ret == ENOENT and comm ~ \"ssh*\"' --fields comm,path REF",
     "bpfpack run -c 'make -j4' -f opened.txt ghcr.io/x/opensnoop",
     "bpfpack run --dry-run ./opensnoop.bpf.c",
     "bpfpack run ghcr.io/x/opensnoop --help",

@@ -31,6 +31,8 @@ _CLOSE_WAKEUPS: Final = 0.005
 _PAUSE: Final = 0.003
 #: Share of a buffer that fills up while the loop sleeps.
 _SLEPT_FULL: Final = 0.25
+#: A deadline that has passed: nothing is waited for.
+_AT_ONCE: Final = 0.0
 #: Seconds for which a record that is being written is left alone: at first, and at most.
 _BACK_OFF: Final = (0.00005, 0.001)
 #: Seconds without progress after which a sink is given up once a signal has ended the run.
@@ -82,7 +84,8 @@ class Result:
     that were not to be shown, ``lost`` those that never came: exact, or None where nobody could
     count them.  ``dropped`` lines (bytes, for raw output) were formatted but not taken by the
     reader.  ``fill`` is the largest share of a kernel buffer seen in use.  ``sampled`` says that
-    there was no stream, only maps.
+    there was no stream, only maps.  ``left_out`` are the events that were dropped, as asked,
+    because the reader was slow.
     """
 
     reason: Reason
@@ -92,6 +95,7 @@ class Result:
     fill: float | None = None
     sampled: bool = False
     filtered: int = 0
+    left_out: int = 0
 
     def summary(self) -> str:
         """One line for stderr.
@@ -108,6 +112,8 @@ class Result:
         parts = [f"{self.events} {noun}{'' if self.events == 1 else 's'}{out}"]
         if not self.sampled:
             parts.append(self._loss())
+        if self.left_out:
+            parts.append(f"{self.left_out} dropped: the reader was slow")
         if self.dropped:
             parts.append(f"{self.dropped} not written: the reader had stopped")
         return ", ".join(parts)
@@ -119,14 +125,28 @@ class Result:
             return f"loss unknown (possible: a buffer was {self.fill:.0%} full)"
         return "loss unknown"
 
+    def stats(self) -> str:
+        """The same as a JSON object.
+
+        >>> Result(reason="sigint", events=3, lost=None, dropped=0, fill=0.25).stats()
+        '{"reason":"sigint","events":3,"filtered":0,"lost":null,"dropped":0,"unwritten":0,"fill":0.25}'
+        """
+        lost = "null" if self.lost is None else str(self.lost)
+        fill = "null" if self.fill is None else f"{self.fill:.4g}"
+        return (
+            f'{{"reason":"{self.reason}","events":{self.events},"filtered":{self.filtered},'
+            f'"lost":{lost},"dropped":{self.left_out},"unwritten":{self.dropped},"fill":{fill}}}'
+        )
+
 
 class Loop:
     """One run; `run` is called once.
 
     ``timeout`` is in seconds from the start of `run`; ``max_events`` is exact; the run ends
     when ``target_fd`` becomes readable or ``watch`` sees nothing left; ``footer`` stands behind
-    the last event.  The caller owns
-    everything it passes in and closes it, the sink included.
+    the last event.  ``drops``: while the sink takes nothing events are dropped, and counted;
+    otherwise it is waited for.  The caller owns everything it passes in and closes it, the sink
+    included.
     """
 
     def __init__(
@@ -142,6 +162,7 @@ class Loop:
         target_fd: int | None = None,
         watch: Watch | None = None,
         footer: bytes = b"",
+        drops: bool = False,
     ) -> None:
         self._streams, self._sink, self._stop, self._detach = streams, sink, stop, detach
         self._samplers = samplers
@@ -150,7 +171,8 @@ class Loop:
         self._target: select.poll | None = None
         self._deadline: float | None = None
         self._due: list[float | None] = []
-        self._events = self._filtered = 0
+        self._drops = drops
+        self._events = self._filtered = self._left_out = 0
         self._discarded = 0
         self._fill: float | None = None
         self._shown: EventStream | None = None
@@ -179,6 +201,7 @@ class Loop:
             fill=self._fill,
             sampled=not self._streams,
             filtered=self._filtered,
+            left_out=self._left_out,
         )
 
     def _register(self, waiting: select.epoll) -> None:
@@ -205,7 +228,7 @@ class Loop:
             passed = self._pass()
             if self._left() <= 0:
                 continue  # what was the last is shown after detaching: the reader may be slow
-            if (not passed.more or self._sink.due) and not self._sink.flush(self._deadline):
+            if (not passed.more or self._sink.due) and not self._flush():
                 continue
             if passed.records:
                 held = _BACK_OFF[0]
@@ -219,6 +242,13 @@ class Loop:
                 now = time.monotonic()
                 often, woken = now - woken < _CLOSE_WAKEUPS, now
         return reason
+
+    def _flush(self) -> bool:
+        """Write what waits; False when something ends the run before all went out."""
+        if self._drops:
+            self._sink.flush(_AT_ONCE)
+            return True
+        return self._sink.flush(self._deadline)
 
     def _pause(self, seconds: float) -> None:
         select.select([self._stop.fd], [], [], seconds)
@@ -239,7 +269,9 @@ class Loop:
         return None
 
     def _left(self) -> int:
-        return _MOST if self._max_events is None else self._max_events - self._events
+        if self._max_events is None:
+            return _MOST
+        return self._max_events - self._events + self._left_out
 
     def _pass(self) -> "_Pass":
         """Take one batch of each stream and each sample that is due."""
@@ -259,11 +291,16 @@ class Loop:
         left = self._left()
         if left <= 0:
             return NOTHING
+        if self._drops and not self._sink.has_room():
+            skipped = stream.skip(left)
+            self._account(skipped)
+            self._left_out += skipped.shown
+            return skipped
         taken = stream.take(left)
         self._account(taken)
         if taken.size:
             self._announce(stream)
-            self._sink.send(taken.output, self._deadline)
+            self._sink.send(taken.output, _AT_ONCE if self._drops else self._deadline)
         return taken
 
     def _account(self, taken: Taken) -> None:
@@ -295,12 +332,18 @@ class Loop:
     def _sleep(self, waiting: select.epoll) -> None:
         times = [due for due in (self._deadline, *self._due) if due is not None]
         left = max(0.0, min(times) - time.monotonic()) if times else LONGEST_WAIT
-        for fd, _ in waiting.poll(min(left, LONGEST_WAIT)):
-            if fd == self._sink.fd:
+        if self._drops:
+            self._watch_sink(waiting, select.EPOLLOUT if self._sink.waiting else 0)
+        for fd, events in waiting.poll(min(left, LONGEST_WAIT)):
+            if fd == self._sink.fd and events & ~select.EPOLLOUT:
                 self._sink.closed = True
             for i, sampled in enumerate(self._samplers):
                 if sampled.fd == fd:
                     self._due[i] = 0.0
+
+    def _watch_sink(self, waiting: select.epoll, events: int) -> None:
+        with contextlib.suppress(FileNotFoundError):  # a regular file, which cannot be watched
+            waiting.modify(self._sink.fd, events)
 
     def _show_rest(self, *, exact: bool) -> None:
         """Print what is left after the end; after a signal give up a reader that takes nothing."""

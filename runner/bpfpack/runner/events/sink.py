@@ -177,6 +177,11 @@ class Sink:
                 return False
         return True
 
+    def has_room(self) -> bool:
+        """Whether more may be sent without keeping more than a little, once what waits went out."""
+        self.flush(0.0)
+        return self.closed or self.waiting < FULL
+
     def finish(self, grace: float) -> bool:
         """Write what waits, wake-up or not; False once nothing went out for ``grace`` seconds."""
         while self.waiting:

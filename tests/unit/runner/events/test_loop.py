@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ import pytest
 from bpfpack.runner.events.batch import Batch
 from bpfpack.runner.events.formatter import EventOutput, make_formatter
 from bpfpack.runner.events.loop import Loop, Result, Sampled
-from bpfpack.runner.events.stream import Stream
 from bpfpack.runner.events.sink import Sink
 from bpfpack.runner.events.stop import StopSignals
+from bpfpack.runner.events.stream import Stream
 from tests.kit.records import FixedClock, batch, field, layout, output
 
 REPO = Path(__file__).parents[4]
@@ -115,6 +116,37 @@ def test_max_events_is_exact(harness: Harness) -> None:
     result = harness.run(stream(source), max_events=2)
     assert harness.text() == '{"n":1}\n{"n":2}\n'
     assert (result.reason, result.events, source.records) == ("max-events", 2, [b"\3"])
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_a_slow_reader_is_waited_for_or_what_it_misses_is_counted(
+    harness: Harness, drops: bool
+) -> None:
+    count, empty, found = 100_000, threading.Event(), bytearray()
+
+    class Told(Source):
+        def drain(self, max_records: int) -> Batch | None:
+            taken = super().drain(max_records)
+            if taken is None or not drops:
+                empty.set()
+            return taken
+
+    def read() -> None:
+        empty.wait()
+        while data := os.read(harness.reading, 1 << 16):
+            found.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    source = Told(*(b"\1" for _ in range(count)))
+    end = {"timeout": 0.5} if drops else {"max_events": count}
+    result = harness.run(stream(source), drops=drops, **end)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), harness.writing)
+    reader.join()
+    assert (result.events, result.lost, result.dropped) == (count, 0, 0)
+    assert found.count(b"\n") == count - result.left_out
+    assert bytes(found) == b'{"n":1}\n' * found.count(b"\n")
+    assert (result.left_out > 0) == drops
 
 
 def test_what_is_left_when_it_ends_is_shown_after_detaching(harness: Harness) -> None:
