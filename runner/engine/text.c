@@ -5,6 +5,12 @@
 #define SHOWN 4096u
 #define LOOKED_AT (4 * SHOWN + 4)
 
+void bp_rest(u8 *out, const u8 *from, u32 size)
+{
+    for (u32 done = 16; done < size; done += 8)
+        bp_store64(out + done, bp_load64(from + done));
+}
+
 static const u8 nibbles[16] = "0123456789abcdef";
 
 /* What may follow a first byte of UTF-8 (Unicode, table 3-7): how many, and the second's range. */
