@@ -233,7 +233,7 @@ def test_raw_on_a_terminal_needs_force(host: Host) -> None:
         ((), 125, "bpfpack run REF"),
         (("--no-such", "bell:1.0"), 125, "no such option of run: --no-such"),
         (("--timout=1s", "bell:1.0"), 125, "did you mean --timeout?"),
-        (("-o", "xml", "bell:1.0"), 125, "not one of table, json, csv, raw"),
+        (("-o", "xml", "bell:1.0"), 125, "not one of table, json, json-array, csv"),
         (("--max-events=0", "bell:1.0"), 125, "not a positive whole number"),
         (("--timeout=soon", "bell:1.0"), 125, "not a duration"),
         (("bell:1.0", "--no-such"), 125, "--no-such"),
