@@ -126,8 +126,11 @@ def alone(shop: Workshop, row: str, options: tuple[str, ...], bar: float) -> Ite
         with consumer(shop, ours(shop, *options)) as process:
             floods.append(measured(process, shop.seconds))
         check(process)
+    cpu = middle(f.cpu for f in floods)
     yield at_least(row, "bpfpack", middle(f.rate for f in floods), bar, "M/s")
-    yield Figure(row=row, what="CPU", value=middle(f.cpu for f in floods), unit="s/M")
+    yield Figure(row=row, what="CPU", value=cpu, unit="s/M")
+    # What it would be, had no other process, and no slower producer, been in the way.
+    yield Figure(row=row, what="a whole processor would do", value=1 / cpu, unit="M/s")
 
 
 def contest(
