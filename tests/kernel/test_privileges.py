@@ -283,3 +283,14 @@ def test_once_attached_every_thread_has_given_up_what_it_does_not_need(
             assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
             assert status["NoNewPrivs"] == "1"
         assert running.end(signal.SIGINT).code == 130
+
+
+def test_doctor_does_not_take_what_it_may_not_ask_for_a_no(root_of_nobody: Path) -> None:
+    for names, told in (
+        (("BPF", "PERFMON"), "only who may load programs can ask for xdp, sched_cls"),
+        (("BPF", "PERFMON", "NET_ADMIN"), "tracepoint, raw_tracepoint, perf_event, xdp, sched_cls"),
+    ):
+        host = Host(root=root_of_nobody, prefix=_prefix(names))
+        rows = host.run("doctor", "-o", "json", code=None).json
+        (found,) = [row["found"] for row in rows if row["part"] == "program types"]
+        assert found.startswith(told)

@@ -129,17 +129,20 @@ def _programs(kernel: Kernel) -> Finding:
     """Ask for one type of each family: a kernel that has it has its siblings."""
     families = ("tracepoint", "raw_tracepoint", "perf_event", "xdp", "sched_cls", "cgroup_skb")
     answers = {name: kernel.probe(PROG_TYPES.index(name)) for name in families}
-    absent = [name for name, answer in answers.items() if answer is Answer.NO]
+    absent, unknown = (
+        [name for name, answer in answers.items() if answer is wanted]
+        for wanted in (Answer.NO, Answer.UNKNOWN)
+    )
     if absent:
         return Finding.warning(
             "program types",
             f"this kernel takes none of type {', '.join(absent)}",
             "boot a kernel with CONFIG_BPF_SYSCALL, CONFIG_BPF_EVENTS and CONFIG_NET",
         )
-    if Answer.UNKNOWN in answers.values():
-        return Finding.warning(
-            "program types", "only who may load programs can ask", "run doctor as root"
-        )
+    if unknown:
+        which = "" if len(unknown) == len(families) else f" for {', '.join(unknown)}"
+        told = f"only who may load programs can ask{which}"
+        return Finding.warning("program types", told, "run doctor as root")
     return Finding.ok("program types", f"{', '.join(families)}")
 
 

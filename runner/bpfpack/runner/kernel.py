@@ -10,7 +10,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
-from bpfpack.runner import capabilities, mounts
+from bpfpack.runner import capabilities, mounts, privileges
 from bpfpack.runner._native import btf
 from bpfpack.spec.errors import KernelError, Unsupported
 from bpfpack.spec.sections import PROG_TYPES, ProgramKind
@@ -156,7 +156,7 @@ class LiveKernel:
         UNKNOWN where loading is refused as such, and for types that need a BTF target:
         libbpf tries one attach type of several, and takes every refusal for a no.
         """
-        if capabilities.denied(("CAP_BPF", "CAP_PERFMON"), "probe"):
+        if capabilities.denied(privileges.to_load(program_type), "probe"):
             return Answer.UNKNOWN
         try:
             known = btf.probe_program_type(program_type)

@@ -17,19 +17,27 @@ _PERFMON_TYPES: Final = tuple(
         *("tracing", "lsm", "struct_ops", "ext"),
     )
 )
-# Loading one takes CAP_NET_ADMIN (is_net_admin_prog_type of the same file); for `cgroup_skb`
-# attaching does (bpf_prog_attach_check_attach_type).
-_NET_ADMIN_TYPES: Final = tuple(
+# Of the same file, is_net_admin_prog_type.
+_NET_ADMIN_LOADED: Final = tuple(
     PROG_TYPES.index(name)
     for name in (
-        *("sched_cls", "xdp", "sock_ops", "cgroup_skb", "cgroup_sock", "cgroup_sock_addr"),
-        *("cgroup_sockopt", "cgroup_sysctl", "cgroup_device"),
+        *("sched_cls", "sched_act", "xdp", "sk_skb", "sk_msg", "flow_dissector", "sock_ops", "ext"),
+        *("lwt_in", "lwt_out", "lwt_xmit", "lwt_seg6local"),
+        *("cgroup_sock", "cgroup_sock_addr", "cgroup_sockopt", "cgroup_sysctl", "cgroup_device"),
     )
 )
+# For this one attaching takes CAP_NET_ADMIN (bpf_prog_attach_check_attach_type).
+_NET_ADMIN_TYPES: Final = (*_NET_ADMIN_LOADED, PROG_TYPES.index("cgroup_skb"))
 # What kernel/bpf/helpers.c, bpf_base_func_proto, gives to CAP_PERFMON alone: trace_printk,
 # get_current_task, probe_read_{user,kernel}[_str], snprintf_btf, get_current_task_btf,
 # snprintf, task_pt_regs, trace_vprintk; and probe_read, probe_read_str of older kernels.
 _PERFMON_HELPERS: Final = frozenset((4, 6, 35, 45, 112, 113, 114, 115, 149, 158, 165, 175, 177))
+
+
+def to_load(program_type: int) -> tuple[str, ...]:
+    """The capabilities that loading any program of a type takes, or asking whether there is one."""
+    network = ("CAP_NET_ADMIN",) if program_type in _NET_ADMIN_LOADED else ()
+    return ("CAP_BPF", "CAP_PERFMON", *network)
 
 
 def needed(program: ProgramSpec, attachments: "tuple[Attachment, ...]") -> tuple[str, ...]:
