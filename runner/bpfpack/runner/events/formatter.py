@@ -74,13 +74,15 @@ class EventOutput:
     """What a formatter knows of its output.
 
     ``discriminator`` is the dotted name of the member that tells several types apart;
-    without one their sizes do.  ``alone`` is False when there are other outputs.
+    without one their sizes do.  ``alone`` is False when there are other outputs.  ``order`` are
+    names of columns that several types are put together in, where that is not their own.
     """
 
     name: str
     types: tuple[RecordType, ...]
     discriminator: str | None = None
     alone: bool = True
+    order: tuple[str, ...] = ()
 
 
 def make_formatter(
@@ -136,6 +138,7 @@ class Known:
         for column in (c for rows in self.rows for c in rows.columns):
             before = found.setdefault(column.field.name, column)
             found[column.field.name] = before._replace(width=max(before.width, column.width))
+        found = {name: found.pop(name) for name in self.output.order if name in found} | found
         order = {name: place for place, name in enumerate(found)}
         places = [[order[c.field.name] for c in rows.columns] for rows in self.rows]
         return list(found.values()), places

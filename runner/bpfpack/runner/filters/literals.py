@@ -110,7 +110,9 @@ def named(field: Field, word: Word) -> Sequence[int]:
     if field.format in ("user", "group"):
         number = account(field, word.text)
         return [] if number is None else [number]
-    return labels(field).get(word.text, ())
+    # As C has it: what is shown as ENOENT is -ENOENT in a signed field.
+    is_negative = field.format == "errno" and field.signed and word.text.startswith("-")
+    return labels(field).get(word.text[1:] if is_negative else word.text, ())
 
 
 def _amount(field: Field, leaf: Leaf, word: Word) -> Fraction:

@@ -30,12 +30,22 @@ def select_fields(text: str, outputs: Sequence[EventOutput], *, nested: bool) ->
             types=tuple(
                 replace(t, layout=_selected(t.layout, asked, nested=nested)) for t in output.types
             ),
+            order=_order(output, asked),
         )
         for output in outputs
     ]
     if not any(not f.hidden for o in found for t in o.types for f in t.layout.fields):
         raise UsageError(f"{_OPTION}: nothing is left to show")
     return found
+
+
+def _order(output: EventOutput, asked: Sequence[str]) -> tuple[str, ...]:
+    """The names of the columns of all types, as they were asked for."""
+    return tuple(
+        dict.fromkeys(
+            field.name for name in asked for t in output.types for field in matching(t.layout, name)
+        )
+    )
 
 
 def _selected(layout: RecordLayout, asked: Sequence[str], *, nested: bool) -> RecordLayout:

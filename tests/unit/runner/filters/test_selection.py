@@ -1,13 +1,17 @@
 """``--fields``: which columns are shown, and in which order."""
 
 import struct
+from functools import partial
 
 import pytest
 
+from bpfpack.runner.engine.program import assemble
+from bpfpack.runner.events.formatter import make_formatter
 from bpfpack.runner.filters.selection import select_fields
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.value import replace
-from tests.kit.records import field, layout, output, shown
+from tests.kit.enginehost import Host
+from tests.kit.records import FixedClock, batch, field, layout, output, shown
 
 EVENT = layout(
     field("pid", "uint", 0, 4, format="pid"),
@@ -60,6 +64,18 @@ def test_what_tells_types_apart_may_be_left_out() -> None:
     assert shown("json", chosen, *records) == ['{"type":"other","b":5}', '{"type":"first","a":6}']
     (chosen,) = select_fields("b", [chosen], nested=True)
     assert shown("json", chosen, *records) == ['{"type":"other","b":5}', '{"type":"first"}']
+
+
+def test_columns_of_several_types_stand_in_the_order_that_was_asked_for() -> None:
+    first = layout(field("a", "uint", 0, 4), field("b", "uint", 4, 4), name="struct first")
+    other = layout(field("b", "uint", 0, 4), field("c", "uint", 4, 8), name="struct other")
+    (chosen,) = select_fields("c,b,a", [output(first, other)], nested=False)
+    formatter = make_formatter("csv", chosen, clock=FixedClock())
+    assert formatter.header() == b"type,c,b,a\n"
+    records = [struct.pack("<II", 1, 2), struct.pack("<IQ", 3, 4)]
+    assert formatter.format(batch(*records)) == b"first,,2,1\nother,4,3,\n"
+    host = Host(partial(assemble, "csv", chosen))
+    assert host.format(records) == b"first,,2,1\nother,4,3,\n"
 
 
 @pytest.mark.parametrize(
