@@ -205,7 +205,7 @@ struct bp_program {
     struct bp_ranges unsafe;    /* code points that are escaped */
     struct bp_ranges combining; /* that take no column */
     struct bp_ranges doubled;   /* that take two */
-    u32 unused;
+    address groups;             /* struct bp_groups, to which records go; 0: they are shown */
     /* Seconds whose text was made last, and the text: events come in order. */
     s64 utc_second;
     s64 local_second;

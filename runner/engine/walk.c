@@ -6,6 +6,7 @@
  */
 #include "engine.h"
 #include "filter.h"
+#include "groups.h"
 
 #define BUSY 0x80000000u
 #define DISCARDED 0x40000000u
@@ -101,6 +102,13 @@ static enum bp_status take(struct bp_run *run, struct bp_program *program, const
     u32 kind = select(program, record, length);
     if (program->filter && !bp_passes(bp_at(program->filter), kind, record, length))
         return BP_EMPTY;
+    if (program->groups) {
+        if (!program->filter || bp_is_first(bp_at(program->filter), kind, record, length)) {
+            bp_group(bp_at(program->groups), kind, record, length);
+            run->shown++;
+        }
+        return BP_EMPTY;
+    }
     const struct bp_type *types = bp_at(program->types);
     const struct bp_type *type = types + kind;
     u64 needed = type->fixed + (u64)type->factor * length;

@@ -96,6 +96,14 @@ class Limits:
     filter_depth: int = 32
     filter_tests: int = 512
     unique_keys: int = 100_000
+    # Windows: keys of one, others go into `_other`; names of --by and values of --show; bytes of a
+    # key, of one text in it, and, on average, of what is kept for the quantiles of a field.
+    window_keys: int = 10_000
+    window_keys_named: int = 31
+    window_shown: int = 64
+    window_key: int = 1 * KIB
+    window_text: int = 256
+    window_sketch: int = 2 * KIB
 
     # A build: what a compiler may take and say, and what it is given.
     tool_seconds: int = 60

@@ -1,6 +1,6 @@
 """The table compiler: an output and a form become the image that drives the engine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from bpfpack.runner.engine.forms import RAW, TABLE, Form, form_of
@@ -53,18 +53,20 @@ def assemble(
     clock: WallClock | None = None,
     columns: int = 0,
     filtered: bytes | None = None,
+    grouped: Callable[[Image], int] | None = None,
 ) -> bytes:
     """Return the image for address ``at``, a multiple of 8.
 
     It begins with the offsets of the clocks and, as u32, the columns of the terminal (0: lines
-    are not cut); the host may change both at any time.  ``filtered`` is what a filter compiled.
+    are not cut); the host may change both at any time.  ``filtered`` is what a filter compiled;
+    ``grouped`` puts the tables of groups that records go to, and then none is shown.
     Raises SpecError for what the engine cannot show: the reference formatter then may.
     """
     clock = clock or SystemClock()
     known = Known(output, clock)
     form = form_of(shape, known)
     compiler = _Compiler(Image(at), known, form)
-    return compiler.image(clock, columns, filtered)
+    return compiler.image(clock, columns, filtered, grouped)
 
 
 class _Compiler:
@@ -74,7 +76,13 @@ class _Compiler:
         self._image, self._known, self._form = image, known, form
         self._fields: list[int] = []
 
-    def image(self, clock: WallClock, columns: int, filtered: bytes | None) -> bytes:
+    def image(
+        self,
+        clock: WallClock,
+        columns: int,
+        filtered: bytes | None,
+        grouped: Callable[[Image], int] | None,
+    ) -> bytes:
         """Compile everything."""
         image, form, layouts = self._image, self._form, self._layouts()
         types = [self._known_type(i, layout) for i, layout in enumerate(layouts)]
@@ -89,7 +97,8 @@ class _Compiler:
             *(image.bytes_(filtered) if filtered else 0,),
             *image.table(NUMBER, [(width,) for width in form.widths]),
             *(*image.text(""), *separator, 0),
-            *(*changes, *self._ranges(), 0),
+            *(*changes, *self._ranges()),
+            grouped(image) if grouped else 0,
         )
         image.bytes_(bytes(_SLACK))
         size = image.size

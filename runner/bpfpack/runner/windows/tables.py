@@ -1,0 +1,231 @@
+"""Groups in the engine's memory: its tables (``runner/engine/groups.h``), and reading them out."""
+
+import secrets
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from bpfpack.runner.engine.image import FIELD, Image
+from bpfpack.runner.engine.operations import put_field
+from bpfpack.runner.windows.grouping import Grouping, Measure
+from bpfpack.runner.windows.groups import Sums
+from bpfpack.runner.windows.sketches import BUCKETS, Sketch, bounds, guesses
+from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import valuetype
+
+if TYPE_CHECKING:
+    from bpfpack.runner.engine.host import Engine, Program
+
+PART: Final = struct.Struct("<6I2Q")
+MEASURE: Final = struct.Struct("<4IiI")
+GROUPED: Final = struct.Struct("<Q4I")
+SUMS: Final = struct.Struct("<6Q")
+GROUP: Final = struct.Struct("<2Q")
+GROUPS: Final = struct.Struct(f"<2Q10IQ2I{BUCKETS + 1}Q128s")
+_SLOT: Final = 4
+_PAGE: Final = 4 * BUCKETS
+#: Where ``used``, ``page_used`` and ``lacking`` stand in a struct bp_groups.
+_USED_AT, _PAGE_USED_AT, _LACKING_AT = 36, 52, 56
+_U32: Final = struct.Struct("<I")
+_U64: Final = struct.Struct("<Q")
+#: ``groups`` in ``struct bp_program`` of ``runner/engine/table.h``.
+GROUPS_AT: Final = 132
+_BELOW: Final = (1 << 64) - 1
+
+
+class Room(NamedTuple):
+    """How many groups there are at most beside ``_other``, and pages for all their sketches."""
+
+    groups: int
+    pages: int
+
+
+def room(grouping: Grouping) -> Room:
+    """The room that a window has.
+
+    On average a sketch of a key takes no more than its share; one of few keys takes what it
+    needs.
+    """
+    most = LIMITS.window_keys if grouping.asked.by else 1
+    pages = 0
+    for measure in grouping.measures:
+        if measure.powers:
+            share = LIMITS.window_sketch - SUMS.size - 8 * measure.powers
+            pages += max(most * (share // _PAGE), 2 * measure.powers)
+    return Room(most, pages)
+
+
+@valuetype
+class Areas:
+    """Addresses of what the tables lie beside of: slots, groups and pages, all zero."""
+
+    slots: int
+    groups: int
+    pages: int
+
+
+class GroupTables:
+    """The tables of one output."""
+
+    def __init__(self, grouping: Grouping, most: Room | None = None) -> None:
+        self.grouping: Final = grouping
+        self.most, self.page_most = most or room(grouping)
+        self.slots: Final = 1 << (2 * self.most).bit_length()
+        self.places: Final = self._places()
+        self.stride: Final = self.places[-1]
+        #: Bytes of slots, groups and pages.
+        self.sizes: Final = (
+            self.slots * _SLOT,
+            (self.most + 1) * self.stride,
+            max(1, self.page_most) * _PAGE,
+        )
+
+    def _places(self) -> list[int]:
+        """Where the sums of each field stand in a group, and where the group ends."""
+        found = [GROUP.size + self.grouping.key_size]
+        for measure in self.grouping.measures:
+            found.append(found[-1] + SUMS.size + 8 * measure.powers)
+        return found
+
+    def put(self, image: Image, areas: Areas) -> int:
+        """Put a ``struct bp_groups`` into an image; return its address.
+
+        Raises SpecError for fields that no record can have.
+        """
+        grouping = self.grouping
+        types = [self._type(image, i) for i in range(len(grouping.output.types) + 1)]
+        at = image.table(GROUPED, types).at
+        head = GROUPS.pack(
+            *(secrets.randbits(64), secrets.randbits(64)),
+            *(areas.slots, self.slots - 1, areas.groups, self.stride, self.most, 0),
+            *(grouping.key_size, self.page_most, areas.pages, 0, 0, at, 0),
+            *bounds(),
+            guesses(),
+        )
+        return image.bytes_(head)
+
+    def _type(self, image: Image, index: int) -> tuple[int, ...]:
+        grouping = self.grouping
+        parts = []
+        for place, key in enumerate(grouping.keys):
+            source = key.sources[index]
+            if source is not None:
+                own = source.own if source.size <= 16 else 0
+                parts.append(
+                    (
+                        *(source.offset, source.size, source.needs, key.field.offset),
+                        *(1 << place, source.text, own & _BELOW, own >> 64 & _BELOW),
+                    )
+                )
+        measures = []
+        for at, measure in zip(self.places, grouping.measures, strict=False):
+            field = measure.fields[index]
+            if field is not None:
+                order = grouping.output.types[index].layout.byte_order
+                row = put_field(image, field, order)
+                where = image.table(FIELD, [row]).at
+                needs = measure.needs[index]
+                measures.append((where, field.offset, needs, at, measure.first, measure.powers))
+        put_parts, put_measures = image.table(PART, parts), image.table(MEASURE, measures)
+        return (
+            *(grouping.head(index), len(parts), put_parts.at),
+            *(put_measures.at, len(measures)),
+        )
+
+
+class Readout:
+    """Reads groups out of memory that the engine fills, and clears it.
+
+    ``head`` is a ``struct bp_groups``, ``areas`` are slots, groups and pages.
+    """
+
+    def __init__(self, tables: GroupTables, head: memoryview, areas: Sequence[memoryview]) -> None:
+        self._tables, self._head, self._areas = tables, head, areas
+        self.lacking = self.other = 0
+
+    def take(self) -> "Sequence[EngineGroup]":
+        """See `Groups`: what there is is copied, then cleared."""
+        head, tables = self._head, self._tables
+        (used,), (paged,) = _U32.unpack_from(head, _USED_AT), _U32.unpack_from(head, _PAGE_USED_AT)
+        self.lacking += _U64.unpack_from(head, _LACKING_AT)[0]
+        slots, groups, pages = self._areas
+        data = bytes(groups[: (used + 1) * tables.stride])
+        counts = memoryview(bytes(pages[: paged * _PAGE])).cast("I")
+        slots[:] = bytes(len(slots))
+        groups[: len(data)] = bytes(len(data))
+        pages[: paged * _PAGE] = bytes(paged * _PAGE)
+        _U32.pack_into(head, _USED_AT, 0)
+        _U32.pack_into(head, _PAGE_USED_AT, 0)
+        _U64.pack_into(head, _LACKING_AT, 0)
+        found = [EngineGroup(tables, data, counts, index) for index in range(1, used + 1)]
+        other = EngineGroup(tables, data, counts, 0)
+        self.other += other.count
+        return [*found, other] if other.count else found
+
+
+class EngineGroups:
+    """Memory of an engine for the groups of an output."""
+
+    def __init__(self, engine: "Engine", grouping: Grouping) -> None:
+        """Have memory for them; raises EngineError."""
+        self._tables = GroupTables(grouping)
+        places = [engine.memory.place(size) for size in self._tables.sizes]
+        self._areas = Areas(slots=places[0], groups=places[1], pages=places[2])
+
+    def put(self, image: Image) -> int:
+        """Put the tables into the image that the engine is to run."""
+        return self._tables.put(image, self._areas)
+
+    def readout(self, program: "Program") -> Readout:
+        """The groups that a program with that image fills."""
+        memory, areas = program.engine.memory, self._areas
+        (at,) = _U32.unpack(memory.view(program.at + GROUPS_AT, _U32.size))
+        places = zip((areas.slots, areas.groups, areas.pages), self._tables.sizes, strict=True)
+        views = [memory.view(*place) for place in places]
+        return Readout(self._tables, memory.view(at, GROUPS.size), views)
+
+
+class EngineGroup:
+    """One group of a window that has ended: see `Group`."""
+
+    def __init__(self, tables: GroupTables, data: bytes, counts: memoryview, index: int) -> None:
+        self._tables, self._data, self._counts = tables, data, counts
+        self._at, self._other = index * tables.stride, not index
+
+    @property
+    def key(self) -> bytes | None:
+        """See `Group`."""
+        at = self._at + GROUP.size
+        size = self._tables.grouping.key_size
+        return None if self._other else self._data[at : at + size]
+
+    @property
+    def count(self) -> int:
+        """See `Group`."""
+        return int(GROUP.unpack_from(self._data, self._at)[1])
+
+    def sums(self, measure: int) -> Sums:
+        """See `Group`."""
+        about = self._tables.grouping.measures[measure]
+        at = self._at + self._tables.places[measure]
+        count, low, high, least, most, zeros = SUMS.unpack_from(self._data, at)
+        sketch = None
+        if about.powers:
+            sketch = Sketch(zeros=zeros, pages=self._pages(about, at + SUMS.size))
+        if about.real:
+            total, least, most = struct.unpack("<3d", struct.pack("<3Q", low, least, most))
+        else:
+            total = int.from_bytes(struct.pack("<2Q", low, high), "little", signed=True)
+            if about.field.signed:
+                least, most = struct.unpack("<2q", struct.pack("<2Q", least, most))
+        return Sums(count=count, total=total, least=least, most=most, sketch=sketch)
+
+    def _pages(self, about: Measure, at: int) -> dict[tuple[bool, int], Sequence[int]]:
+        powers = about.powers
+        found: dict[tuple[bool, int], Sequence[int]] = {}
+        for place, page in enumerate(struct.unpack_from(f"<{2 * powers}I", self._data, at)):
+            if page:
+                negative, power = divmod(place, powers)
+                start = (page - 1) * BUCKETS
+                found[bool(negative), power + about.first] = self._counts[start : start + BUCKETS]
+        return found
