@@ -78,6 +78,20 @@ def test_a_target_is_told_to_the_package_or_to_bpfpack(host: Host, own: bool) ->
     assert len({f["interface"] for f in frames}) == 1
 
 
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (("--iface", "-h"), "--iface '-h': there is no interface '-h'"),
+        (("--iface", "--help"), "--iface '--help': there is no interface '--help'"),
+        (("--", "--help"), "the package takes options only, not '--help'"),
+        (("--nothing", "-h"), "--help after the reference lists its options"),
+    ],
+)
+def test_what_only_looks_like_a_wish_for_help(host: Host, argv: tuple[str, ...], told: str) -> None:
+    done = host.run("run", "--dry-run", "./frames", *argv, code=125)
+    assert told in done.stderr and not done.stdout
+
+
 def test_a_dry_run_shows_what_was_found_and_what_it_takes(host: Host) -> None:
     told = host.run("run", "--dry-run", "./frames", "--iface", "lo:generic").stdout
     assert "program seen (xdp): load; attach to lo (index 1), generic mode\n" in told

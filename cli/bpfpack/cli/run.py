@@ -19,6 +19,7 @@ from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.reference import Reference
 
 if TYPE_CHECKING:
+    from bpfpack.runner.package_options import Given, PackageOption
     from bpfpack.runner.plan import Plan
     from bpfpack.runner.target import Process
 
@@ -60,7 +61,9 @@ def _run(host: Host, request: RunRequest, text: str) -> int:
         allow_downgrade=request.flag("allow_downgrade"),
     )
     if {"--help", "-h"} & set(request.arguments):
-        return _package_help(host, text, artifact.config, artifact.object)
+        config, spec = Config.from_bytes(artifact.config), ObjectSpec.from_bytes(artifact.object)
+        if _given(spec, config, request)[1] is None:
+            return _package_help(host, text, config, spec)
     verified = admit_package(
         host,
         artifact,
@@ -95,25 +98,11 @@ def _plan(
 ) -> "tuple[Plan, Process | None]":
     """Return the plan, and the process that it is about, which ``held`` lets go of."""
     from bpfpack.runner.kernel import LiveKernel
-    from bpfpack.runner.package_options import (
-        Given,
-        encode_values,
-        package_options,
-        parse_package_options,
-        target_options,
-    )
+    from bpfpack.runner.package_options import Given, encode_values
     from bpfpack.runner.plan import plan
 
-    options, targets = package_options(spec, config), target_options(config)
-    try:
-        given = parse_package_options(options, request.arguments, targets) or Given()
-    except UsageError as e:
-        its = {s for o in options for s in (o.long, f"-{o.param.short}")}
-        its |= {o.long for o in targets}
-        words = {word.partition("=")[0] for word in request.arguments}
-        if any(is_ours(word) for word in words - its):
-            raise e.with_hint("bpfpack's own options go before the reference") from e.__cause__
-        raise
+    options, found = _given(spec, config, request)
+    given = found or Given()
     target = None
     if request.flag("command") or request.flag("pid"):
         from bpfpack.cli.targeting import find_target
@@ -137,13 +126,34 @@ def _plan(
     ), target
 
 
-def _package_help(host: Host, text: str, config_bytes: bytes, object_: bytes) -> int:
+def _given(
+    spec: ObjectSpec, config: Config, request: RunRequest
+) -> "tuple[tuple[PackageOption, ...], Given | None]":
+    """Return the package's options and what is given of them; None when help is asked for."""
+    from bpfpack.runner.package_options import (
+        package_options,
+        parse_package_options,
+        target_options,
+    )
+
+    options, targets = package_options(spec, config), target_options(config)
+    try:
+        return options, parse_package_options(options, request.arguments, targets)
+    except UsageError as e:
+        its = {s for o in options for s in (o.long, f"-{o.param.short}")}
+        its |= {o.long for o in targets}
+        its |= {"-h", "--help"}
+        words = {word.partition("=")[0] for word in request.arguments}
+        if any(is_ours(word) for word in words - its):
+            raise e.with_hint("bpfpack's own options go before the reference") from e.__cause__
+        raise
+
+
+def _package_help(host: Host, text: str, config: Config, spec: ObjectSpec) -> int:
     from bpfpack.runner.package_help import help_text as package_help
     from bpfpack.runner.package_options import package_options
 
-    config = Config.from_bytes(config_bytes)
-    options = package_options(ObjectSpec.from_bytes(object_), config)
-    host.printer.text(package_help(config, options, text))
+    host.printer.text(package_help(config, package_options(spec, config), text))
     return Exit.OK
 
 
