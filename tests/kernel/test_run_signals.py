@@ -100,6 +100,22 @@ def test_messages_that_cannot_be_written_change_nothing(
         assert process.wait(_SECONDS) == 0
 
 
+def test_events_that_nobody_gets_are_no_success(host: Host) -> None:
+    command = " ".join(host.command("run", "--timeout", "0.3s", "-o", "json", "bell:1.0", ME))
+    done = subprocess.run(
+        ["bash", "-c", f"{command} >&-"],
+        env=host.environment,
+        capture_output=True,
+        text=True,
+        timeout=_SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (
+        125,
+        "error: cannot write the output: Bad file descriptor\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("argv", "word"),
     [

@@ -283,6 +283,9 @@ class Sink:
         # O_NONBLOCK belongs to the open file description, which a terminal or pipe shares
         # with the shell and whatever else writes there: they would see EAGAIN, and after
         # kill -9 for ever.  A description of our own harms nobody.
+        if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            # It could be opened anew for writing all the same: /dev/null, for one.
+            raise BpfpackError(f"cannot write the output: {os.strerror(errno.EBADF)}")
         try:
             self.fd = os.open(f"/proc/self/fd/{fd}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bpfpack.runner.events.sink import FULL, Sink, refuse_raw_terminal
-from bpfpack.spec.errors import UsageError
+from bpfpack.spec.errors import BpfpackError, UsageError
 
 REPO = Path(__file__).parents[4]
 
@@ -235,6 +235,14 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert (sink.waiting, sink.dropped) == (0, 0)
     sink.close()
     os.close(writing)
+
+
+def test_what_is_open_for_reading_only_is_not_written_to() -> None:
+    """Such as what stands for a stdout that was closed."""
+    fd = os.open(os.devnull, os.O_RDONLY)
+    with pytest.raises(BpfpackError, match="cannot write the output: Bad file descriptor"):
+        Sink(fd)
+    os.close(fd)
 
 
 def test_a_hung_up_terminal_is_a_closed_pipe() -> None:
