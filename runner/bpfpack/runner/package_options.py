@@ -304,6 +304,10 @@ def _choice(option: PackageOption, text: str) -> int | None:
     if len(alike) == 1:
         return alike.pop()
     number = _integer(text)
+    bits = 8 * option.type.size
+    if number is not None and -(1 << bits - 1) <= number < 0 and not option.type.signed:
+        # Compilers before clang 15 do not say that an enum has values below 0.
+        number += 1 << bits
     return number if number in choices.values() else None
 
 

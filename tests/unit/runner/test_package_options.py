@@ -158,6 +158,10 @@ def test_floats(spec: ObjectSpec) -> None:
 
 def test_choices_by_name_or_number(spec: ObjectSpec) -> None:
     said = {"mode": {"choices": {"MODE_ALL": 0, "MODE_FAILED": 7}}}
+    older = {"mode": {"choices": {"MODE_ALL": 0, "MODE_NEG": 2**32 - 2}}}
+    for number in ("-2", "4294967294", "mode_neg"):
+        assert _parsed(spec, "--mode", number, **older) == {"mode": 2**32 - 2}
+    assert "'-3' is not one of MODE_ALL, MODE_NEG" in _refused(spec, "--mode", "-3", **older)[0]
     for text in ("MODE_FAILED", "mode_failed", "7", "0x7"):
         assert _parsed(spec, "--mode", text, **said) == {"mode": 7}
     message, _ = _refused(spec, "--mode", "3", **said)
