@@ -215,8 +215,11 @@ def _nearest(path: str, typed: str, context: Any) -> str | None:
     if known := _HABITS.get(f"{path} {typed}"):
         return known
     ours = context.command.list_commands(context) if context else list(COMMANDS)
-    near = get_close_matches(typed, ours, n=1)
-    return f"did you mean `{path} {near[0]}`?" if near else None
+    habits = [words.removeprefix(f"{path} ") for words in _HABITS if words.startswith(f"{path} ")]
+    near = get_close_matches(typed, [*ours, *habits], n=1)
+    if not near:
+        return None
+    return _HABITS.get(f"{path} {near[0]}") or f"did you mean `{path} {near[0]}`?"
 
 
 class _Forward(typer.core.TyperCommand):

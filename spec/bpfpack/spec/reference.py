@@ -24,6 +24,7 @@ _NAME_RE: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _HOST_RE: Final = re.compile(_HOST)
 _PORT_RE: Final = re.compile(r":0*([0-9]+)\Z")
 _TAG_RE: Final = re.compile(_TAG)
+_PATHS: Final = ("/", "./", "../")
 _DOCKER_HUB: Final = ("docker.io", "index.docker.io", "registry-1.docker.io")
 # reference.NameTotalLengthMax
 _NAME_MAX: Final = 255
@@ -60,6 +61,10 @@ class Reference:
         """Parse what a user typed; raises SpecError."""
         if not text:
             raise SpecError("an empty reference")
+        if text.startswith(_PATHS) or text in (".", ".."):
+            raise SpecError(f"a reference is wanted here, not a path: {text[:80]!r}").with_hint(
+                f"an archive comes into the store by its name: bpfpack load -f {text[:80]}"
+            )
         name, at, digest_text = text.partition("@")
         digest = Digest.parse(digest_text) if at else None
         first, slash, rest = name.partition("/")
