@@ -7,7 +7,7 @@ import os
 import select
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -92,6 +92,17 @@ def one_cpu() -> Iterator[None]:
     os.sched_setaffinity(0, {min(before)})
     try:
         yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextlib.contextmanager
+def hopping() -> Iterator[Callable[[], None]]:
+    """Go on to the next CPU at each call."""
+    before = os.sched_getaffinity(0)
+    cpus = itertools.cycle(sorted(before))
+    try:
+        yield lambda: os.sched_setaffinity(0, {next(cpus)})
     finally:
         os.sched_setaffinity(0, before)
 
@@ -207,6 +218,18 @@ class TestPerf:
                 _cause(100)
                 seen += _sequences(source)
             assert sorted(seen) == list(range(1000))
+
+    @pytest.mark.parametrize("most", [7, 10_000])
+    def test_what_processors_saw_in_turn_comes_in_that_order(self, most: int) -> None:
+        with opened(PERF, outputs=(EVENTS,), values=ME) as session:
+            source = session.sources["events"]
+            assert isinstance(source, PerfBufferSource)
+            session.attach()
+            with hopping() as hop:
+                for _ in range(300):
+                    hop()
+                    _cause(1)
+            assert _sequences(source, most) == list(range(300))
 
     def test_a_batch_holds_no_more_than_asked_for(self) -> None:
         with opened(PERF, outputs=(EVENTS,), values=ME) as session:

@@ -79,7 +79,7 @@ class RingBufferSource:
 
 
 class PerfBufferSource:
-    """A perf buffer: a ring of ``pages`` (a power of two) for each CPU, in order within one.
+    """A perf buffer: a ring of ``pages`` (a power of two) for each CPU, merged by time.
 
     A record may be up to 7 bytes longer than what the program wrote: the kernel pads it,
     and keeps no note of that.

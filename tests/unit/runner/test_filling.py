@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from bpfpack.runner._native.buffers import Filling
+from bpfpack.runner._native.buffers import Filling, Merge
 
 
 def _add(filling: Filling, record: bytes) -> bool:
@@ -72,3 +72,58 @@ def test_what_a_callback_caught_is_raised_once() -> None:
     with pytest.raises(KeyboardInterrupt):
         filling.raise_kept()
     filling.raise_kept()
+
+
+def _held(merge: Merge, *records: tuple[int, bytes]) -> list[bool]:
+    more = []
+    for when, record in records:
+        source = ctypes.create_string_buffer(record, len(record))
+        more.append(merge.add(when, ctypes.addressof(source), len(record)))
+    return more
+
+
+def _given(merge: Merge, until: float, most: int = 100, capacity: int = 64) -> list[bytes]:
+    filling = Filling(capacity)
+    filling.begin(most)
+    merge.give(filling, until)
+    return _records(filling)
+
+
+def test_records_of_several_rings_come_by_time_and_those_of_one_moment_as_they_came() -> None:
+    merge = Merge(64)
+    _held(merge, (2, b"b"), (9, b"z"), (1, b"a"), (2, b"a"))
+    assert _given(merge, until=2) == [b"a", b"b", b"a"]
+    assert merge
+    _held(merge, (3, b"c"))
+    assert _given(merge, until=9) == [b"c", b"z"]
+    assert not merge
+
+
+def test_what_is_held_is_bounded_and_what_is_given_makes_room() -> None:
+    merge = Merge(8)
+    assert _held(merge, (1, b"abcd"), (2, b"efgh")) == [True, False]
+    assert not merge.has_room
+    assert _given(merge, until=1) == [b"abcd"]
+    assert merge.has_room
+
+
+def test_no_more_is_given_than_asked_for_or_fits_and_nothing_is_lost() -> None:
+    merge = Merge(1000)
+    _held(merge, *((n, bytes([n]) * 12) for n in range(6)))
+    assert _given(merge, until=9, most=2) == [bytes(12), b"\1" * 12]
+    assert _given(merge, until=9, capacity=32) == [b"\2" * 12, b"\3" * 12]
+    assert _given(merge, until=9, capacity=8) == [b"\4" * 12]
+    assert _given(merge, until=9) == [b"\5" * 12]
+
+
+def test_records_stand_in_another_memory_as_in_a_ring_buffer() -> None:
+    memory = bytearray(64)
+    filling = Filling(64, memoryview(memory))
+    filling.begin(10)
+    assert _add(filling, b"abc")
+    assert filling.put(b"0123456789")
+    assert bytes(memory[:40]) == (
+        b"\3\0\0\0" + bytes(4) + b"abc" + bytes(5) + b"\x0a\0\0\0" + bytes(4) + b"0123456789"
+    ) + bytes(6)
+    assert filling.used == 40
+    assert not filling.put(bytes(17))

@@ -7,8 +7,10 @@ drain ends, and it is raised from there.
 
 import ctypes
 import errno
+import math
 import os
 import struct
+import time
 from typing import Final
 
 from bpfpack.runner._native.libbpf import Handle, describe, fn
@@ -31,20 +33,25 @@ _PERF_CONTINUE: Final = -2
 # include/uapi/linux/perf_event.h
 _PERF_TYPE_SOFTWARE: Final = 1
 _PERF_COUNT_SW_BPF_OUTPUT: Final = 10
+_PERF_SAMPLE_TIME: Final = 1 << 2
 _PERF_SAMPLE_RAW: Final = 1 << 10
+_USE_CLOCKID: Final = 1 << 25
 _PERF_RECORD_SAMPLE: Final = 9
 _PERF_FORMAT_LOST: Final = 1 << 4
 # What read(2) of an event gives with that format alone: its value, and the samples lost.
 _PERF_READ: Final = struct.Struct("=QQ")
 #: What stands before a record of a ring buffer (kernel/bpf/ringbuf.c, ``struct bpf_ringbuf_hdr``).
 _LENGTH: Final = struct.Struct("=II")
+#: How long the kernel takes at most from telling the time of a record to showing it, unless it is
+#: interrupted: then that record comes late.
+_COMMITTED_NS: Final = 100_000
 
 
 class Filling:
     """One batch in the making: fixed memory, a bounded number of records.
 
     What does not fit any more waits in ``pending`` for the next batch; the kernel has
-    already handed it over by then.  A perf buffer may leave one such record for each CPU.
+    already handed it over by then.
 
     The memory is our own, or another's ``into`` which records go as they stand in a ring buffer:
     behind 8 bytes of which the first four are the length.
@@ -105,11 +112,59 @@ class Filling:
         self.memory = bytearray((size + 7) & ~7)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self.memory))
 
+    def put(self, record: bytes) -> bool:
+        """Append a record that has no other place any more; False when there is no room."""
+        if not self.has_room(len(record)):
+            if self.records or len(record) <= len(self.memory):
+                return False
+            self._grow(len(record))
+        begin = self.used + self._header
+        self.memory[begin : begin + len(record)] = record
+        self._added(len(record))
+        return True
+
     def raise_kept(self) -> None:
         """Raise what a callback caught."""
         if self.error is not None:
             error, self.error = self.error, None
             raise error
+
+
+class Merge:
+    """Records of several rings, put in the order of their times; holds ``capacity`` bytes."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        # (time, place among all, record): the place keeps those of one moment as they came.
+        self._held: list[tuple[int, int, bytes]] = []
+        self._size = self._count = 0
+        self.error: BaseException | None = None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the kernel may be asked for another record."""
+        return self._size < self._capacity
+
+    def __bool__(self) -> bool:
+        return bool(self._held)
+
+    def add(self, when: int, address: int, size: int) -> bool:
+        """Copy a record; say whether another may come."""
+        self._held.append((when, self._count, ctypes.string_at(address, size)))
+        self._count += 1
+        self._size += size
+        return self.has_room
+
+    def give(self, into: Filling, until: float) -> None:
+        """Put the oldest, up to a time, into a batch that has begun."""
+        self._held.sort()
+        given = 0
+        for when, _, record in self._held:
+            if when > until or len(into.records) == into.most or not into.put(record):
+                break
+            self._size -= len(record)
+            given += 1
+        del self._held[:given]
 
 
 class NativeRing(Handle):
@@ -145,7 +200,7 @@ class NativeRing(Handle):
 
 
 class _PerfAttr(ctypes.Structure):
-    """include/uapi/linux/perf_event.h, ``struct perf_event_attr`` as of VER1 (72 bytes)."""
+    """include/uapi/linux/perf_event.h, ``struct perf_event_attr`` as of VER3 (96 bytes)."""
 
     _fields_ = (
         ("type", ctypes.c_uint32),
@@ -159,6 +214,10 @@ class _PerfAttr(ctypes.Structure):
         ("bp_type", ctypes.c_uint32),
         ("config1", ctypes.c_uint64),
         ("config2", ctypes.c_uint64),
+        ("branch_sample_type", ctypes.c_uint64),
+        ("sample_regs_user", ctypes.c_uint64),
+        ("sample_stack_user", ctypes.c_uint32),
+        ("clockid", ctypes.c_int32),
     )
 
 
@@ -178,18 +237,22 @@ class NativePerf(Handle):
     ``counts`` asks the kernel to count what finds no room, as it can from Linux 6.0 on
     (commit 119a784c8127, "perf/core: Add a new read format to get a number of lost
     samples").  What PERF_RECORD_LOST announces is no substitute: it comes with the next
-    record that finds room, so never for the last losses of a run.
+    record that finds room, so never for the last losses of a run.  Records bear the time of
+    CLOCK_MONOTONIC, in whose order they come.
     """
 
     def __init__(self, map_fd: int, pages: int, into: Filling, *, counts: bool) -> None:
         self._into, self._counts = into, counts
+        self._merge = Merge(max(len(into.memory), 1))
         self._callback = _PERF_CALLBACK(self._on_event)
         attr = _PerfAttr(
             type=_PERF_TYPE_SOFTWARE,
             size=ctypes.sizeof(_PerfAttr),
             config=_PERF_COUNT_SW_BPF_OUTPUT,
             sample_period=1,
-            sample_type=_PERF_SAMPLE_RAW,
+            sample_type=_PERF_SAMPLE_TIME | _PERF_SAMPLE_RAW,
+            flags=_USE_CLOCKID,
+            clockid=time.CLOCK_MONOTONIC,
             read_format=_PERF_FORMAT_LOST if counts else 0,
             wakeup_events=1,
         )
@@ -217,8 +280,9 @@ class NativePerf(Handle):
             body = address + ctypes.sizeof(_PerfHeader)
             if header.type != _PERF_RECORD_SAMPLE:
                 return _PERF_CONTINUE
-            size = ctypes.c_uint32.from_address(body).value
-            return _PERF_CONTINUE if self._into.add(body + 4, size) else _PERF_DONE
+            when = ctypes.c_uint64.from_address(body).value
+            size = ctypes.c_uint32.from_address(body + 8).value
+            return _PERF_CONTINUE if self._merge.add(when, body + 12, size) else _PERF_DONE
         except BaseException as e:  # noqa: BLE001  # raised again by `drain`
             self._into.error = e
             return _PERF_DONE
@@ -229,19 +293,29 @@ class NativePerf(Handle):
         return int(fn("perf_buffer__epoll_fd")(self.ptr))
 
     def drain(self) -> None:
-        """Copy what is there until the batch is full; raises KernelError.
+        """Copy what is there until the batch is full, by time; raises KernelError.
 
-        Begins with another CPU each time, so that a busy one does not starve the others.
+        What a processor may still be older than is held until all have been asked again.
         """
+        while not self._into.records:
+            until = time.monotonic_ns() - _COMMITTED_NS
+            # Of a flood that has no room here only what was seen can be in order.
+            self._merge.give(self._into, until if self._ask() else math.inf)
+            if not self._merge:
+                return
+
+    def _ask(self) -> bool:
+        """Take from all rings, each time from another on; False when that is too much at once."""
         start, self._next = self._next, (self._next + 1) % max(self._rings, 1)
         for i in range(self._rings):
-            if not self._into.has_room(1):
-                return
+            if not self._merge.has_room:
+                return False
             ring = (start + i) % self._rings
             result = fn("perf_buffer__consume_buffer")(self.ptr, ring)
             self._into.raise_kept()
             if result < 0:
                 raise KernelError(-result, describe(-result), "perf_buffer__consume_buffer")
+        return self._merge.has_room
 
     def lost(self) -> int | None:
         """What found no room on any CPU, None when it is not counted; raises KernelError."""
