@@ -1,16 +1,21 @@
 """A filter says the same in Python and in the engine, and of what is shown what is shown."""
 
 import json
+from functools import partial
 from typing import Any
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from bpfpack.runner.engine.program import assemble
 from bpfpack.runner.events.formatter import EventOutput, make_formatter
 from bpfpack.runner.filters.glob import glob, plain
 from bpfpack.runner.filters.grammar import parse
+from bpfpack.runner.filters.selection import select_fields
 from bpfpack.spec.errors import SpecError, UsageError
 from bpfpack.spec.record import Field, RecordLayout
+from tests.kit.enginecases import SHAPES
+from tests.kit.enginehost import Host
 from tests.kit.filtering import kept
 from tests.kit.records import FixedClock, batch, field, layout, output
 
@@ -106,15 +111,13 @@ def _tests(names: list[str]) -> st.SearchStrategy[str]:
     )
 
 
-def _expressions(names: list[str]) -> st.SearchStrategy[str]:
-    return st.recursive(
-        _tests(names),
-        lambda inner: st.one_of(
-            st.tuples(inner, st.sampled_from(["and", "or", "&&", "||"]), inner).map(" ".join),
-            inner.map("not ({})".format),
-        ),
-        max_leaves=6,
-    )
+@st.composite
+def _expressions(draw: st.DrawFn, names: list[str], depth: int = 2) -> str:
+    if not depth or draw(st.booleans()):
+        return draw(_tests(names))
+    left = draw(_expressions(names, depth - 1))
+    shape = draw(st.sampled_from(["{} and {}", "{} or {}", "({} && {})", "({} || {})", "not ({})"]))
+    return shape.format(left, draw(_expressions(names, depth - 1)))
 
 
 def _names(of: EventOutput) -> list[str]:
@@ -157,9 +160,9 @@ def test_what_is_shown_is_what_is_compared(
     """`name == VALUE` holds for the records whose JSON has that value there."""
     formatter = make_formatter("json", output(one), clock=FixedClock())
     rows = [json.loads(line) for line in formatter.format(batch(*records)).splitlines()]
-    plain_fields = [f for f in one.fields if not f.dimensions]
-    assume(plain_fields)
-    of = data.draw(st.sampled_from(plain_fields))
+    referencefields = [f for f in one.fields if not f.dimensions]
+    assume(referencefields)
+    of = data.draw(st.sampled_from(referencefields))
     values = [_inside(row, of.path) for row in rows]
     asked = data.draw(st.sampled_from(values))
     word = _word(asked)
@@ -187,6 +190,24 @@ def _word(value: Any) -> str | None:
         case [_, *_]:
             return "|".join(f'"{one}"' for one in value)
     return None
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data(), outputs(), _RECORDS, st.sampled_from(SHAPES))
+def test_chosen_columns_are_the_same_by_both_engines(
+    data: Any, of: EventOutput, records: list[bytes], shape: Any
+) -> None:
+    names = sorted({f.name for one in of.types for f in one.layout.fields})
+    signed = st.tuples(st.sampled_from(["", "-"]), st.sampled_from(names)).map("".join)
+    asked = ",".join(data.draw(st.lists(signed, min_size=1, max_size=4)))
+    try:
+        (chosen,) = select_fields(asked, [of], nested=shape in ("json", "json-array", "yaml"))
+    except UsageError as e:
+        assert "nothing is left" in str(e)
+        return
+    reference = make_formatter(shape, chosen, clock=FixedClock())
+    host = Host(partial(assemble, shape, chosen, clock=FixedClock()))
+    assert host.format(records) == reference.format(batch(*records))
 
 
 @given(st.text(max_size=40) | st.text("ab()!=<>~&|,'\"\\ 0", max_size=40))

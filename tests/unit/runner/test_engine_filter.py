@@ -25,7 +25,7 @@ def _host(of: EventOutput, shape: Any, text: str | None, unique: str | None = No
     return Host(partial(assemble, shape, of, filtered=image, clock=FixedClock()))
 
 
-@pytest.mark.parametrize("shape", ["json", "csv", "table", "yaml", "raw"])
+@pytest.mark.parametrize("shape", ["json", "json-array", "csv", "tsv", "table", "yaml", "raw"])
 def test_what_is_kept_is_shown_as_ever(shape: Any) -> None:
     of = output(EVENT, OTHER)
     records = [*_records(20), bytes(16) + b"\x07\0\0\0", b"\1"]
