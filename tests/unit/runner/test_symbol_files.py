@@ -18,6 +18,7 @@ from bpfpack.runner.symbols.mappings import MappedFile
 from bpfpack.runner.symbols.tables import Tables, read_functions
 from bpfpack.runner.symbols.user import UserSymbols
 from bpfpack.spec.limits import LIMITS
+from bpfpack.spec.value import replace
 from tests.kit.objects import run, tool
 from tests.kit.stripped import compiled, debug_file, linked_program, packed
 from tests.unit.runner.test_stack_symbols import code_offset, started
@@ -143,6 +144,27 @@ def test_reading_takes_no_more_than_its_share_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = compiled(tmp_path / "other", "-O1")
     assert tables.of(mapped(other, build_id(other)), 1, ["/"]) is None
+
+
+def test_tables_of_files_that_were_used_longest_ago_are_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(LIMITS, stack_tables=8192)
+    monkeypatch.setattr("bpfpack.runner.symbols.tables.LIMITS", small)
+    tables = Tables()
+    for i in range(8):
+        (tmp_path / str(i)).mkdir()
+        path = compiled(tmp_path / str(i), f"-DNUMBER={i}", "-Wl,--build-id=none")
+        assert tables.of(MappedFile(str(path), str(path)), 1, ["/"]) is not None
+        path.unlink()
+    kept = [
+        i
+        for i in range(8)
+        if tables.of(MappedFile(str(p := tmp_path / str(i) / "program"), str(p)), 1, ["/"])
+    ]
+    assert kept
+    assert kept == list(range(8))[-len(kept) :]
+    assert len(kept) < 4
 
 
 def mapped(path: Path, name: str) -> MappedFile:
