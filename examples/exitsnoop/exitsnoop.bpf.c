@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 #include "vmlinux.h"
 #include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 #include "bpfpack.h"
+
+#define SIGNAL_GROUP_EXIT 4 /* include/linux/sched/signal.h */
 
 struct event {
 	__u64 time BPFPACK_FIELD(format(timestamp), clock(mono));
@@ -33,16 +36,23 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task)
 {
 	pid_t ppid = task->real_parent->tgid;
-	char comm[16];
+	char comm[16] = {};
 	struct event *e;
+	int how;
 
 	if (task->signal->live.counter) /* a thread, and others of its process live on */
 		return 0;
 	if ((target_pid && target_pid != task->tgid) || (parent && parent != ppid))
 		return 0;
-	if (failed && !task->exit_code)
+	/* As wait(2) has it: how all threads were ended at once, otherwise how the first ended. */
+	if (task->signal->flags & SIGNAL_GROUP_EXIT)
+		how = task->signal->group_exit_code;
+	else
+		how = task->group_leader->exit_code;
+	if (failed && !how)
 		return 0;
-	bpf_get_current_comm(comm, sizeof(comm));
+	/* `task` is the last thread; a process is called as its first. */
+	BPF_CORE_READ_STR_INTO(&comm, task, group_leader, comm);
 	if (name[0] && bpf_strncmp(comm, sizeof(comm), (const char *)name))
 		return 0;
 	e = bpfpack_reserve(events, sizeof(*e));
@@ -54,8 +64,8 @@ int BPF_PROG(on_exit, struct task_struct *task)
 	e->uid = bpf_get_current_uid_gid();
 	__builtin_memcpy(e->comm, comm, sizeof(comm));
 	e->age = e->time - task->group_leader->start_time;
-	e->code = (__u32)task->exit_code >> 8; /* as wait(2) has it */
-	e->signal = task->exit_code & 0x7f;
+	e->code = (__u32)how >> 8;
+	e->signal = how & 0x7f;
 	bpfpack_submit(e);
 	return 0;
 }

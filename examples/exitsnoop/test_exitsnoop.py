@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.exampleruns import attached, events, set_global, shown
-from tests.kit.objects import CLANGS
+from tests.kit.objects import CLANGS, run, tool
 from tests.kit.sources import EXAMPLES, example
 
 
@@ -52,6 +52,51 @@ def test_threads_are_no_processes() -> None:
     with attached(result, **set_global(result, "parent", os.getpid())) as session:
         subprocess.run(["/usr/bin/python3", "-c", THREADS], check=True)
         assert [e["comm"] for e in events(session, result)] == ["python3"]
+
+
+OUTLIVED = """
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static void *outlive(void *first)
+{
+	prctl(PR_SET_NAME, "worker");
+	pthread_join(*(pthread_t *)first, NULL);
+	syscall(ALL_AT_ONCE ? SYS_exit_group : SYS_exit, 4);
+	return NULL;
+}
+
+int main(void)
+{
+	static pthread_t first, worker;
+
+	first = pthread_self();
+	pthread_create(&worker, NULL, outlive, &first);
+	syscall(SYS_exit, 3);
+}
+"""
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("all_at_once", [0, 1])
+@pytest.mark.parametrize("clang", CLANGS)
+def test_a_process_that_outlives_its_first_thread(
+    tmp_path: Path, clang: str, all_at_once: int
+) -> None:
+    """Its name is that of the process, and its code the one that wait(2) tells."""
+    (tmp_path / "first.c").write_text(OUTLIVED)
+    command = ("cc", "-pthread", f"-DALL_AT_ONCE={all_at_once}", "-o", tmp_path / "first")
+    run(tool(command[0]), *command[1:], tmp_path / "first.c")
+    result = example("exitsnoop", clang)
+    given = set_global(result, "parent", os.getpid()) | set_global(result, "name", "first")
+    with attached(result, **given) as session:
+        # Without exit_group kernels differ in which thread's code it is ("signal: Guarantee that
+        # SIGNAL_GROUP_EXIT is set on process exit").
+        code = subprocess.run([tmp_path / "first"], check=False).returncode
+        assert code in ((4,) if all_at_once else (3, 4))
+        assert [(e["comm"], e["code"]) for e in events(session, result)] == [("first", code)]
 
 
 @pytest.mark.kernel
