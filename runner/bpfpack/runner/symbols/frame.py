@@ -6,7 +6,8 @@ from typing import NamedTuple
 class Frame(NamedTuple):
     """An address and what is known of it; ``offset`` is that in the function.
 
-    ``file`` is the mapped file as its process calls it, or the kernel's module in brackets.
+    ``file`` is the mapped file as its process calls it, the kernel's module in brackets, or
+    "[jit]" for code that a process made as it ran.
     """
 
     address: int
