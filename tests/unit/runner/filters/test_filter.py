@@ -194,3 +194,12 @@ def test_several_outputs_share_an_expression() -> None:
         False,
         True,
     ]
+
+
+def test_bytes_of_the_command_line_are_themselves() -> None:
+    """Python hands over what is no UTF-8 as lone surrogates."""
+    of = output(layout(field("name", "string", 0, 4)))
+    assert kept("name == 'a\udcff'", of, [b"a\xff\0\0", b"a\xfe\0\0"]) == [True, False]
+    assert kept("name ~ 'a\udcff*'", of, [b"a\xffbc", b"abc\xff"]) == [True, False]
+    with pytest.raises(UsageError, match="not a character"):
+        make_filters("name == '\ud800'", None, [of])
