@@ -55,6 +55,34 @@ def test_functions_of_the_kernel(
     assert kernel.frame(address, called=called) == Frame(address, *frame)
 
 
+symbols = st.tuples(st.integers(1, 40), st.sampled_from("tTwWdDbr"), st.booleans())
+
+
+@given(rows=st.lists(symbols, max_size=30), address=st.integers(0, 50))
+def test_it_finds_what_a_slow_search_finds(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, str, bool]], address: int
+) -> None:
+    own = sorted(((a, k) for a, k, module in rows if not module), key=lambda row: row[0])
+    named = [(a, k, f"f{i}", "[kernel]") for i, (a, k) in enumerate(own)]
+    # Those of modules are in no order.
+    named += [(1000 + a, k, f"m{i}", "[m]") for i, (a, k, module) in enumerate(rows) if module]
+    path = tmp_path_factory.getbasetemp() / "kallsyms"
+    path.write_text(
+        "".join(f"{a:016x} {k} {n}{chr(9) + m if m == '[m]' else ''}\n" for a, k, n, m in named)
+    )
+    code = [row for row in named if row[1] in "tTwW"]
+    found = KernelSymbols(str(path))
+    for at in (address, 1000 + address):
+        starts = [row[0] for row in code if row[0] <= at]
+        names = {(row[2], row[3]) for row in code if starts and row[0] == max(starts)}
+        frame = found.frame(at)
+        assert (frame.function or "", frame.file) in (names or {("", "[kernel]")})
+        assert frame.offset == (at - max(starts) if starts else 0)
+    first = next((row for row in code if row[0] == address and row[3] == "[kernel]"), None)
+    if first:
+        assert found.frame(address).function == first[2]
+
+
 def test_a_kernel_that_tells_nothing(tmp_path: Path) -> None:
     """Without privileges all addresses are 0 (proc(5), kptr_restrict)."""
     hidden = "\n".join(f"{0:016x} T {name}" for name in ("a", "b")) + "\n"
