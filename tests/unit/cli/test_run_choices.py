@@ -25,6 +25,8 @@ def chosen(outputs: tuple[Output, ...], *words: str) -> dict[str, str]:
         (("opens:csv",), {"opens": "csv"}),
         (("counts:csv",), {"counts": "csv"}),
         (("closes:raw",), {"closes": "raw"}),
+        (("closes:json-array",), {"closes": "json-array"}),
+        (("opens:yaml", "closes:yaml"), {"opens": "yaml", "closes": "yaml"}),
         (("closes:json", "opens:table"), {"opens": "table", "closes": "json"}),
         (("opens:csv", "opens:csv"), {"opens": "csv"}),
         (("json", "opens:table"), {"opens": "table", "closes": "json", "counts": "json"}),
@@ -41,6 +43,10 @@ def test_formats_and_names(words: tuple[str, ...], expected: dict[str, str]) -> 
         (("raw",), "-o raw is for one output"),
         (("json", "opens:csv"), "-o csv is for one output"),
         (("counts:raw",), "-o raw is for events"),
+        (("counts:yaml",), "-o yaml is for events; counts is shown as table, json or csv"),
+        (("counts:json-array",), "-o json-array is for events"),
+        (("opens:tsv", "closes:json"), "-o tsv is for one output"),
+        (("json-array",), "-o json-array is for one output"),
         (("ring:json",), "no output 'ring'"),
         ((":json",), "no output ''"),
         (("csv", "json"), "-o: csv and json: one format"),
@@ -53,7 +59,7 @@ def test_what_cannot_be_shown(words: tuple[str, ...], told: str) -> None:
 
 
 def test_one_output_needs_no_name() -> None:
-    for shape in ("table", "json", "csv", "raw"):
+    for shape in ("table", "json", "json-array", "csv", "tsv", "yaml", "raw"):
         assert chosen((EVENTS,), shape) == {"opens": shape}
     assert chosen(()) == {}
 
