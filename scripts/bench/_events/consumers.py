@@ -110,13 +110,13 @@ class Consumer:
         return self._process.stdout.readline()
 
     def kill(self) -> None:
-        """End what does not listen to Ctrl-C."""
+        """End what does not listen."""
         self._process.kill()
         self._process.wait()
 
     def stop(self) -> None:
-        """End it as Ctrl-C does, and keep what it says."""
-        self._process.send_signal(signal.SIGINT)
+        """End it, and keep what it says."""
+        self._process.send_signal(signal.SIGTERM)
         assert self._process.stderr is not None
         self.said = self._process.stderr.read().decode()
         self._process.wait()

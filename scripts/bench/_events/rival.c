@@ -64,7 +64,7 @@ int main(int argc, char **argv)
 	struct ring_buffer *ring;
 	int error = 0;
 
-	signal(SIGINT, end);
+	signal(SIGTERM, end);
 	setvbuf(stdout, NULL, _IOFBF, 1 << 20);
 	if (!object || bpf_object__load(object))
 		return 1;
