@@ -101,3 +101,12 @@ def test_what_has_no_values_of_each_cpu_is_refused(host: Host, dry: tuple[str, .
 
 def test_it_is_an_option_of_the_help(host: Host) -> None:
     assert "--per-cpu" in host.run("run", "--help").stdout
+
+
+def test_csv_has_no_place_for_it_so_it_is_a_warning(host: Host) -> None:
+    done = host.run("run", "-q", "-o", "others:csv", "--timeout=300ms", "calls:1")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("warning: ")]
+    assert line.startswith("warning: others: the map had no room for ")
+    assert line.endswith("; the map is full or evicts keys: some may be missing")
+    whole = host.run("run", "-q", "-o", "calls:csv", "--timeout=300ms", "calls:1")
+    assert "warning" not in whole.stderr

@@ -154,6 +154,8 @@ def execute(
         code = _code(result, request, target)
     if result.reason != "closed-pipe" and not at_once:
         host.printer.info(result.summary())
+    for unsaid in showing.warnings():
+        host.printer.warn(unsaid)
     if narrowing is not None and (warning := narrowing.warning()):
         host.printer.warn(warning)
     return code

@@ -25,7 +25,7 @@ from bpfpack.spec.agreement import event_layout, key_value_layouts
 from bpfpack.spec.config import Config, Output
 from bpfpack.spec.errors import SpecError, UsageError
 from bpfpack.spec.objectspec import ObjectSpec
-from bpfpack.spec.value import replace, valuetype
+from bpfpack.spec.value import field, replace, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.cli.narrowing import Narrowing
@@ -145,6 +145,7 @@ class Showing:
     each_cpu: bool = False
     engine: "Engine | None" = None
     narrowing: "Narrowing | None" = None
+    _unsaid: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def _alone(self) -> bool:
@@ -293,8 +294,13 @@ class Showing:
 
     def _about(self, session: Session, one: Shown) -> "MapOutput":
         about, _ = self._described(one)
+        about = replace(about, tell=partial(self._unsaid.__setitem__, about.name))
         counter = LossCounter.of(self.spec, one.output.map, session.map)
         return replace(about, lost=counter.read) if counter else about
+
+    def warnings(self) -> list[str]:
+        """What was wrong with samples, as far as their formats had no place for it."""
+        return [f"{name}: {'; '.join(notes)}" for name, notes in self._unsaid.items()]
 
     def _sampler(self, session: Session, one: Shown) -> Sampler:
         if one.output.kind == "text":

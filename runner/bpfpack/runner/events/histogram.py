@@ -155,6 +155,7 @@ class HistogramSampler:
 
     def _csv(self, found: _Sample) -> Iterator[str]:
         now = utc(self._now()) or ""
+        self._output.tell_notes(self._lack(found).notes())
         columns = [*self._entries.key.columns, *(c for _, c in self._others)]
         if self._samples == 1:
             names = ["time", *(c.field.name for c in columns), "from", "to", "count"]

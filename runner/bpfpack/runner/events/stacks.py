@@ -153,8 +153,10 @@ class StackSampler:
                 lines = [self._json(found, len(snapshot))]
             case "csv":
                 lines = list(self._csv(found))
+                self._output.tell_notes(self._notes(len(snapshot)))
             case "folded":
                 lines = self._folded(found)
+                self._output.tell_notes(self._notes(len(snapshot)))
             case "flamegraph.svg":
                 lines = [self._picture(found, len(snapshot))]
             case _:

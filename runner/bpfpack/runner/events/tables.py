@@ -3,7 +3,8 @@
 *table*: a block for each sample: its time, titles and rows, cut to the terminal's height.
 *json*: one line for each sample, ``{"time":..,"rows":[{"key":..,"value":..}]}``, where a key
 or value that is no struct stands alone; ``"incomplete":true`` when the map evicts keys or
-is full.  *csv*: a header once, then a line for each row, which begins with the time.
+is full.  *csv*: a header once, then a line for each row, which begins with the time; what is
+missing is told beside.
 Rows are sorted by the member that the package names, otherwise by the first count of the
 value; numbers from the largest, text from A.
 """
@@ -32,7 +33,8 @@ _AROUND: Final = 5
 class MapOutput:
     """What samplers know of their output; ``alone`` is False when there are others.
 
-    ``lost`` reads how many updates the program counted that found no room.
+    ``lost`` reads how many updates the program counted that found no room.  ``tell`` is given
+    what is wrong with a sample in a format that has no place for it.
     """
 
     name: str
@@ -40,6 +42,7 @@ class MapOutput:
     value: RecordLayout
     alone: bool = True
     lost: Callable[[], int] | None = None
+    tell: Callable[[list[str]], None] | None = None
 
     def tag(self) -> str:
         """The first members of each line of JSON."""
@@ -48,6 +51,11 @@ class MapOutput:
     def lack(self, elements: Elements, count: int) -> "Lack":
         """What is missing of a map in which ``count`` elements were found."""
         return Lack(self.lost() if self.lost else 0, may_miss(elements, count))
+
+    def tell_notes(self, notes: list[str]) -> None:
+        """Say beside the output what is wrong with a sample."""
+        if notes and self.tell:
+            self.tell(notes)
 
 
 class Lack(NamedTuple):
@@ -225,6 +233,7 @@ class TableSampler:
 
     def _csv(self, snapshot: Snapshot) -> list[str]:
         now = utc(self._now()) or ""
+        self._output.tell_notes(self._lack(snapshot).notes())
         lines = []
         if self._samples == 1:
             names = ["time", *(self._names[i] for i in self._shown)]

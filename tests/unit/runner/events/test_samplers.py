@@ -168,6 +168,19 @@ def test_updates_that_the_program_counts_as_lost(
     assert lines[-1].endswith(note) if note else len(lines) == 5
 
 
+@pytest.mark.parametrize(("shape", "told"), [("csv", 1), ("table", 0), ("json", 0)])
+def test_what_a_format_has_no_place_for_is_told_beside(
+    stats: DictElements, shape: str, told: int
+) -> None:
+    beside: list[list[str]] = []
+    of = MapOutput(name="stats", key=KEY, value=VALUE, lost=lambda: 7, tell=beside.append)
+    _table(shape, stats, of).sample()
+    elements = _elements(HIST, max_entries=1)
+    elements.data[b"\1\0\0\0"] = _slots(b"", 1)
+    _histogram(shape, elements, lost=lambda: 7, tell=beside.append).sample()
+    assert beside == [["the map had no room for 7 updates"]] * 2 * told
+
+
 def test_samplers_have_no_raw_form(stats: DictElements) -> None:
     with pytest.raises(UsageError, match="no raw form"):
         _table("raw", stats)
@@ -186,7 +199,11 @@ def _histogram(shape: Any, elements: DictElements, **more: Any) -> HistogramSamp
         name="latency", map="hists", kind="histogram", **{**scale, **more.pop("said", {})}
     )
     of = MapOutput(
-        name="latency", key=KEY, value=more.pop("value", HIST), lost=more.pop("lost", None)
+        name="latency",
+        key=KEY,
+        value=more.pop("value", HIST),
+        lost=more.pop("lost", None),
+        tell=more.pop("tell", None),
     )
     more.setdefault("clock", FixedClock())
     return HistogramSampler(shape, said, of, elements, now=lambda: 5 * 10**9, **more)

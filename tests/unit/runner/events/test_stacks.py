@@ -14,6 +14,7 @@ from bpfpack.runner.events.terminal import Terminal
 from bpfpack.runner.symbols.frame import Frame
 from bpfpack.spec.config import Output
 from bpfpack.spec.errors import SpecError, UsageError
+from bpfpack.spec.value import replace
 from tests.kit.mapelements import DictElements
 from tests.kit.records import FixedClock, field, layout
 
@@ -200,6 +201,19 @@ def test_a_picture_is_of_everything_whatever_the_interval(elements: Elements) ->
     assert "9 samples; the map is full or evicts keys: some may be missing" in (
         _sampler("flamegraph.svg", elements).sample().decode()
     )
+
+
+@pytest.mark.parametrize(("shape", "told"), [("csv", 1), ("folded", 1), ("json", 0), ("table", 0)])
+def test_what_a_format_has_no_place_for_is_told_beside(
+    elements: Elements, shape: str, told: int
+) -> None:
+    beside: list[list[str]] = []
+    output = replace(STACKS, tell=beside.append)
+    _sampler(shape, elements, output=output).sample()
+    assert beside == []
+    elements.max_entries = 3
+    _sampler(shape, elements, output=output).sample()
+    assert beside == [["the map is full or evicts keys: some may be missing"]] * told
 
 
 def test_names_outlive_their_process(elements: Elements) -> None:
