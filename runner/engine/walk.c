@@ -45,14 +45,14 @@ static struct source source_of(const struct bp_run *run)
     return source;
 }
 
-static void publish(struct source *source)
+static inline void publish(struct source *source)
 {
     if (source->consumer && source->published != source->position)
         __atomic_store_n(source->consumer, source->position, __ATOMIC_RELEASE);
     source->published = source->position;
 }
 
-static u32 is_empty(struct source *source)
+static inline u32 is_empty(struct source *source)
 {
     if (source->position < source->end)
         return 0;
@@ -61,7 +61,7 @@ static u32 is_empty(struct source *source)
     return source->position >= source->end;
 }
 
-static u32 select(const struct bp_program *program, const u8 *record, u32 length)
+static inline u32 select(const struct bp_program *program, const u8 *record, u32 length)
 {
     if (program->select == BP_ONE)
         return 0;
@@ -82,6 +82,14 @@ static u32 select(const struct bp_program *program, const u8 *record, u32 length
     return program->type_count;
 }
 
+/* By words; nothing behind the record is read. */
+static u8 *copy(u8 *out, const u8 *record, u32 length)
+{
+    for (; length >= 8; length -= 8, out += 8, record += 8)
+        bp_store64(out, bp_load64(record));
+    return bp_bytes(out, record, length);
+}
+
 static u8 *show(struct bp_program *program, u8 *out, const struct bp_type *type,
                 const u8 *record, u32 length)
 {
@@ -91,13 +99,21 @@ static u8 *show(struct bp_program *program, u8 *out, const struct bp_type *type,
     case BP_TABLE:
         return bp_row(program, out, type, record, length);
     default:
-        return bp_bytes(out, record, length);
+        return copy(out, record, length);
     }
 }
 
+/* What a call counts: kept out of memory, which every byte of output might change. */
+struct tally {
+    u64 taken;
+    u64 shown;
+    u32 written;
+    u32 needed;
+};
+
 /* Takes one whole record, shown or not; BP_EMPTY means that it is taken. */
-static enum bp_status take(struct bp_run *run, struct bp_program *program, const u8 *record,
-                           u32 length)
+static inline enum bp_status take(const struct bp_run *run, struct bp_program *program,
+                                  struct tally *tally, const u8 *record, u32 length)
 {
     u32 kind = select(program, record, length);
     if (program->filter && !bp_passes(bp_at(program->filter), kind, record, length))
@@ -105,29 +121,30 @@ static enum bp_status take(struct bp_run *run, struct bp_program *program, const
     if (program->groups) {
         if (!program->filter || bp_is_first(bp_at(program->filter), kind, record, length)) {
             bp_group(bp_at(program->groups), kind, record, length);
-            run->shown++;
+            tally->shown++;
         }
         return BP_EMPTY;
     }
     const struct bp_type *types = bp_at(program->types);
     const struct bp_type *type = types + kind;
     u64 needed = type->fixed + (u64)type->factor * length;
-    if (needed > run->output_size - run->written) {
-        run->needed = needed > 0xffffffffu ? 0xffffffffu : (u32)needed;
-        return run->written ? BP_FULL : BP_ROOM;
+    if (needed > run->output_size - tally->written) {
+        tally->needed = needed > 0xffffffffu ? 0xffffffffu : (u32)needed;
+        return tally->written ? BP_FULL : BP_ROOM;
     }
     if (program->filter && !bp_is_first(bp_at(program->filter), kind, record, length))
         return BP_EMPTY;
     u8 *out = bp_at(run->output);
-    u8 *end = show(program, out + run->written, type, record, length);
-    run->written = (u32)(end - out);
-    run->shown++;
+    u8 *end = show(program, out + tally->written, type, record, length);
+    tally->written = (u32)(end - out);
+    tally->shown++;
     return BP_EMPTY;
 }
 
-static enum bp_status walk(struct bp_run *run, struct bp_program *program, struct source *source)
+static inline enum bp_status walk(const struct bp_run *run, struct bp_program *program,
+                                  struct source *source, struct tally *tally)
 {
-    while (run->shown < run->most && run->taken < TAKEN) {
+    while (tally->shown < run->most && tally->taken < TAKEN) {
         if (is_empty(source))
             return BP_EMPTY;
         const u8 *at = source->data + (source->position & source->mask);
@@ -136,10 +153,10 @@ static enum bp_status walk(struct bp_run *run, struct bp_program *program, struc
             return BP_BUSY;
         u32 length = header & ~(BUSY | DISCARDED);
         if (!(header & DISCARDED)) {
-            enum bp_status status = take(run, program, at + HEADER, length);
+            enum bp_status status = take(run, program, tally, at + HEADER, length);
             if (status != BP_EMPTY)
                 return status;
-            run->taken++;
+            tally->taken++;
         }
         source->position += (length + HEADER + 7) & ~7ull;
         if (source->position - source->published >= PUBLISH)
@@ -152,10 +169,13 @@ void bp_run(address at)
 {
     struct bp_run *run = bp_at(at);
     struct source source = source_of(run);
-    run->taken = run->shown = 0;
-    run->written = run->needed = 0;
-    run->status = walk(run, bp_at(run->program), &source);
+    struct tally tally = {0, 0, 0, 0};
+    run->status = walk(run, bp_at(run->program), &source, &tally);
     publish(&source);
+    run->taken = tally.taken;
+    run->shown = tally.shown;
+    run->written = tally.written;
+    run->needed = tally.needed;
     if (!source.consumer)
         run->staged = (address)source.position;
 }
