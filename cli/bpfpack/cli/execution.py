@@ -28,6 +28,7 @@ from bpfpack.spec.value import replace, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.cli.narrowing import Narrowing
+    from bpfpack.cli.windowing import Windows
     from bpfpack.runner.attach.vanishing import InterfaceWatch
     from bpfpack.runner.engine.host import Engine
     from bpfpack.runner.journal import Journal
@@ -89,6 +90,7 @@ def execute(
     _undo_dead(host)
     chosen = settings(spec, plan, request)
     narrowing = narrowed(spec, verified.config, chosen, request)
+    windows = windowed(spec, verified.config, chosen, request)
     # What iterators print is there: nothing is waited for.
     at_once = chosen.texts and chosen.timeout is None and target is None
     plan = replace(plan, outputs=tuple(one.output for one in chosen.shown))
@@ -121,6 +123,7 @@ def execute(
                 each_cpu=request.flag("per_cpu"),
                 engine=engine,
                 narrowing=narrowing,
+                windows=windows,
             )
             compiled = showing.compiled()
             session = opened.enter_context(
@@ -157,6 +160,8 @@ def execute(
     for unsaid in showing.warnings():
         host.printer.warn(unsaid)
     if narrowing is not None and (warning := narrowing.warning()):
+        host.printer.warn(warning)
+    for warning in windows.warnings() if windows else ():
         host.printer.warn(warning)
     return code
 
@@ -260,7 +265,9 @@ def settings(spec: ObjectSpec, plan: Plan, request: RunRequest) -> Settings:
         check_each_cpu(spec, shown)
     trace = _trace_shape(shown, request)
     timeout, most, ends = request.value("timeout"), request.value("max_events"), "--max-events"
-    if most is None and (trace or any(one.output.kind == "events" for one in shown)):
+    events = trace or any(one.output.kind == "events" for one in shown)
+    # Of windows it is the rows that --limit is about.
+    if most is None and events and not request.flag("every"):
         most, ends = request.value("limit"), "--limit"
     if most and not trace and all(o.output.kind != "events" and o.every is None for o in shown):
         raise UsageError("--max-events: what is shown is read once, at the end").with_hint(
@@ -293,6 +300,21 @@ def narrowed(
     events = [one for one in chosen.shown if one.output.kind == "events"]
     outputs = [(showing.event_output(one.output), one.shape) for one in events]
     return narrow(request, outputs, showing.tables())
+
+
+def windowed(
+    spec: ObjectSpec, config: Config, chosen: Settings, request: RunRequest
+) -> "Windows | None":
+    """Return the windows that options ask for, None for none; raises UsageError."""
+    if not any(map(request.flag, ("every", "by", "show"))):
+        return None
+    from bpfpack.cli.windowing import windows_of
+
+    showing = Showing(
+        spec=spec, config=config, shown=chosen.shown, trace=chosen.trace, terminal=None
+    )
+    events = [one for one in chosen.shown if one.output.kind == "events"]
+    return windows_of(request, [(showing.event_output(o.output), o.shape) for o in events])
 
 
 def _trace_shape(shown: Sequence[Shown], request: RunRequest) -> Literal["table", "json"] | None:

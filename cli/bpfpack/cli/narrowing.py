@@ -100,7 +100,7 @@ def _check_kinds(
     request: RunRequest, events: Sequence[tuple[EventOutput, str]], tables: Sequence[MapOutput]
 ) -> None:
     """Raise UsageError for what has nothing to do."""
-    if request.flag("sort") and not tables:
+    if request.flag("sort") and not tables and not request.flag("every"):
         raise UsageError("--sort: none of what is shown is a table that is read again").with_hint(
             "events are shown as they come: what is to come is not known\n"
             "`| sort` orders them once all are there"
@@ -132,7 +132,8 @@ def _chosen(
 
 def _orders(request: RunRequest, rows: Sequence[EventOutput]) -> list[tuple[tuple[str, bool], ...]]:
     """What ``--sort`` asks for: the columns of each table, and whether the largest come first."""
-    text = request.value("sort")
+    # With windows it is their rows that are sorted: see `bpfpack.cli.windowing`.
+    text = None if request.flag("every") else request.value("sort")
     asked = [] if text is None else split(text, "--sort")
     found: list[list[tuple[str, bool]]] = [[] for _ in rows]
     for name in asked:

@@ -76,10 +76,12 @@ def _run(host: Host, request: RunRequest, text: str) -> int:
     _die_at_once()
     with ExitStack() as held:
         plan, target = _plan(spec, verified.config, request, held)
-        from bpfpack.cli.execution import execute, narrowed, settings
+        from bpfpack.cli.execution import execute, narrowed, settings, windowed
 
         if request.flag("dry_run"):
-            narrowed(spec, verified.config, settings(spec, plan, request), request)
+            chosen = settings(spec, plan, request)
+            narrowed(spec, verified.config, chosen, request)
+            windowed(spec, verified.config, chosen, request)
             return _show_plan(host, plan, request)
         return execute(host, verified, spec, plan, request, target)
 

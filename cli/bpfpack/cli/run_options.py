@@ -75,6 +75,24 @@ OPTIONS: Final[tuple[Option, ...]] = (
         help="show the first event of each combination of pid,comm",
     ),
     Option(
+        name="every",
+        long="--every",
+        metavar="DURATION",
+        help="show no events, but how many there were in each 1s or 500ms",
+    ),
+    Option(
+        name="by",
+        long="--by",
+        metavar="NAMES",
+        help="with --every: of each combination of pid,comm",
+    ),
+    Option(
+        name="show",
+        long="--show",
+        metavar="VALUES",
+        help="with --every: count (default), sum(x), min(x), max(x), avg(x), p50(x), p99.9(x)",
+    ),
+    Option(
         name="sort",
         long="--sort",
         metavar="NAMES",

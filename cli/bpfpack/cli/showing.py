@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 from bpfpack.runner.events.formatter import (
     ARRAY_END,
     EventOutput,
+    Formatter,
     OutputFormat,
     RecordType,
     TableFormatter,
@@ -29,6 +30,7 @@ from bpfpack.spec.value import field, replace, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.cli.narrowing import Narrowing
+    from bpfpack.cli.windowing import Windows
     from bpfpack.runner.engine.host import Engine, Program
     from bpfpack.runner.events.entries import Elements
     from bpfpack.runner.events.tables import MapOutput
@@ -145,6 +147,7 @@ class Showing:
     each_cpu: bool = False
     engine: "Engine | None" = None
     narrowing: "Narrowing | None" = None
+    windows: "Windows | None" = None
     _unsaid: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -169,10 +172,13 @@ class Showing:
                 image = self.narrowing.image(name) if self.narrowing else None
                 # What is beyond the engine's tables is left to the plain formatter.
                 with suppress(SpecError):
-                    program = self.engine.load(
-                        partial(assemble, one.shape, about, filtered=image),
-                        terminal=self.terminal,
-                    )
+                    if self.windows:
+                        program = self.windows.program(self.engine, name, image)
+                    else:
+                        program = self.engine.load(
+                            partial(assemble, one.shape, about, filtered=image),
+                            terminal=self.terminal,
+                        )
                     found[name] = program, about
                     if self.narrowing:
                         self.narrowing.loaded(name, program)
@@ -211,6 +217,8 @@ class Showing:
         counter = LossCounter.of(self.spec, one.output.map, session.map)
 
         def header() -> bytes | None:
+            if self.windows:
+                return self.windows.begin(one.output.name)
             # Once all is attached: nobody waits for it before.
             formatter = make_formatter(one.shape, about, terminal=self.terminal)
             if isinstance(formatter, TableFormatter):
@@ -232,11 +240,14 @@ class Showing:
         counter = LossCounter.of(self.spec, one.output.map, session.map)
         return Stream(
             source=CountedSource(source, counter) if counter else source,
-            formatter=make_formatter(
-                one.shape, self.event_output(one.output), terminal=self.terminal
-            ),
+            formatter=self._formatter(one),
             kept=self.narrowing.kept(one.output.name) if self.narrowing else None,
         )
+
+    def _formatter(self, one: Shown) -> Formatter:
+        if self.windows:
+            return self.windows.formatter(one.output.name)
+        return make_formatter(one.shape, self.event_output(one.output), terminal=self.terminal)
 
     def event_output(self, output: Output) -> EventOutput:
         """What is known of an output, and shown of it."""
@@ -251,8 +262,11 @@ class Showing:
         )
 
     def samplers(self, session: Session) -> list[Sampled]:
-        """Maps, read as often as the package says; a histogram by default once, at the end."""
-        found = []
+        """Maps, read as often as the package says; a histogram by default once, at the end.
+
+        Windows of events, too; called when their streams are there.
+        """
+        found = self.windows.sampled(self.terminal) if self.windows else []
         for one in self.shown:
             if one.output.kind == "stacks":
                 from bpfpack.cli.stacking import sampled_stacks

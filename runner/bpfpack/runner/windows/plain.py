@@ -5,7 +5,6 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from bpfpack.runner.events.batch import Batch
 from bpfpack.runner.events.selector import Selector
 from bpfpack.runner.events.values import BYTE_ORDERS, number_reader
 from bpfpack.runner.windows.grouping import Grouping, Measure
@@ -19,7 +18,7 @@ _MOST: Final = 0xFFFF_FFFF
 
 
 class PlainGroups:
-    """Takes records, one after the other; formats none of them."""
+    """Takes records, one after the other."""
 
     def __init__(self, grouping: Grouping, most: Room | None = None) -> None:
         output = grouping.output
@@ -37,16 +36,6 @@ class PlainGroups:
             for m in grouping.measures
         ]
         self._found: dict[bytes | None, _Group] = {}
-
-    def header(self) -> bytes | None:
-        """See `Formatter`."""
-        return None
-
-    def format(self, batch: Batch) -> bytes:
-        """Take the records of a batch; there is nothing to print yet."""
-        for offset, length in batch.records:
-            self.add(batch.memory[offset : offset + length])
-        return b""
 
     def add(self, record: memoryview) -> None:
         """Take one record."""
