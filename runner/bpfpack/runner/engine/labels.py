@@ -1,5 +1,6 @@
 """Names of numbers, as the engine looks them up."""
 
+import errno
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
@@ -90,7 +91,7 @@ def put_flags(image: Image, field: Field, shape: Callable[[str], str], *, json: 
 
 def error_names() -> dict[int, str]:
     """Names of the errors, by the number above zero."""
-    return {n: name for n in range(1, 4096) if (name := names.error_name(n)) is not None}
+    return {n: name for n in errno.errorcode if (name := names.error_name(n)) is not None}
 
 
 def number_names(kind: str) -> dict[int, str]:
