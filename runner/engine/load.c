@@ -1,7 +1,8 @@
 /* The number of a field: up to 16 bytes, or 128 bits that begin inside of the first of 17. */
 #include "engine.h"
 
-/* The bytes as one number of 192 bits, and 64 of nothing for shifts. */
+/* The bytes, 17 at most, as one number of 192 bits, and 64 of nothing for shifts: of these there
+ * are less than 128 bits. */
 static void gather(u64 *limbs, const struct bp_field *field, const u8 *from)
 {
     for (u32 i = 0; i < field->size; i++) {

@@ -18,6 +18,7 @@ from bpfpack.runner.engine.labels import (
 from bpfpack.spec.displays import CLOCKS
 from bpfpack.spec.elf import ByteOrder
 from bpfpack.spec.errors import SpecError
+from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.record import Field
 from bpfpack.spec.value import valuetype
 
@@ -100,6 +101,8 @@ _NUMBER_ROOM: Final = 42
 _CHARACTERS: Final = 4096
 _LOOKED_AT: Final = 4 * _CHARACTERS + 4
 _MOST: Final = 1 << 32
+#: 128 bits may begin inside of a byte.
+_NUMBER_SIZE: Final = 17
 
 
 class Room(NamedTuple):
@@ -147,25 +150,46 @@ class Operation(NamedTuple):
 
 def put_field(image: Image, field: Field, byte_order: ByteOrder) -> tuple[int, ...]:
     """One ``struct bp_field``; raises SpecError for what no record can have."""
-    end = field.offset + 1
-    if not field.flexible and (field.base != "string" or field.dimensions):
-        end = field.offset + field.size * prod(field.dimensions)
-    if max(field.offset, field.size, end, *field.dimensions, prod(field.dimensions)) >= _MOST:
-        raise SpecError("outside any record", path=field.path)
-    if field.size > 17 and field.base not in ("string", "bytes"):
-        raise SpecError(f"number of {field.size} bytes", path=field.path)
-    if field.shift + width_of(field) > 8 * field.size and field.bits:
-        raise SpecError("bits outside their number", path=field.path)
+    _check(field)
     swapped = _is_swapped(field, byte_order)
     inner = [prod(field.dimensions[i:]) for i in range(1, len(field.dimensions))]
     return (
-        *(field.offset, field.size, prod(field.dimensions), end),
+        *(field.offset, field.size, prod(field.dimensions), _end(field)),
         image.table(NUMBER, [(n,) for n in inner]).at,
         *(len(field.dimensions), _BASES.get(field.base, 0), field.signed),
         *(swapped, field.shift, field.bits),
         *(CLOCKS.index(field.clock or "mono"), _quick(field, swapped=swapped)),
         _NANOSECONDS[field.unit or "ns"],
     )
+
+
+def _check(field: Field) -> None:
+    """Raise SpecError for what the engine's reading of a field takes for granted."""
+    shape = (field.size, *field.dimensions)
+    if min(field.offset, *shape) < 0 or field.offset + prod(filter(None, shape)) >= _MOST:
+        raise SpecError("outside any record", path=field.path)
+    if 0 in field.dimensions[1:] or (field.dimensions and not field.size):
+        raise SpecError("array of nothing", path=field.path)
+    if len(field.dimensions) > LIMITS.btf_resolve_depth:
+        raise SpecError("too many dimensions", path=field.path)
+    if field.base not in ("string", "bytes"):
+        _check_number(field)
+
+
+def _check_number(field: Field) -> None:
+    if not 0 < field.size <= _NUMBER_SIZE:
+        raise SpecError(f"number of {field.size} bytes", path=field.path)
+    if not 0 <= field.bits <= 128 or not 0 <= field.shift < 128:
+        raise SpecError("no bits of a number", path=field.path)
+    if field.shift + field.bits > 8 * field.size or (field.shift and not field.bits):
+        raise SpecError("bits outside their number", path=field.path)
+
+
+def _end(field: Field) -> int:
+    """A record that is shorter has no value of this field."""
+    if field.flexible or (field.base == "string" and not field.dimensions):
+        return field.offset + 1
+    return field.offset + field.size * prod(field.dimensions)
 
 
 def _quick(field: Field, *, swapped: bool) -> int:
@@ -206,13 +230,10 @@ def put_operation(
     requote = manner.requote and is_text
     if requote:
         room = Room(2 * room.fixed + 2, 2 * room.factor)
-    end = field.offset + 1
-    if not field.flexible and (field.base != "string" or field.dimensions):
-        end = field.offset + field.size * prod(field.dimensions)
     packed = (
         *literal,
         *(outer, how.style, ord('"') if is_quoted else 0, kind, requote, right, column),
-        *(end, field.offset, address, named.at if named else 0),
+        *(_end(field), field.offset, address, named.at if named else 0),
         *missing,
     )
     return Operation(packed, room.plus(Room(literal.size + max(missing.size, 4))))

@@ -42,7 +42,7 @@ _CLOCKS: Final = ("mono", "boot", "tai", "real")
 _ONE, _SIZES, _VALUE = range(3)
 _COLUMNS: Final = 0xFFFF
 #: A bound of a line that no memory of the engine has room for.
-_LONGEST: Final = 1 << 31
+_LONGEST: Final = 1 << 28
 
 
 def assemble(
