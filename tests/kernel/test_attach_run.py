@@ -1,6 +1,8 @@
 """Targets on the command line: bpfpack's own option, the package's, and what goes wrong."""
 
+import os
 import signal
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -141,6 +143,34 @@ def test_an_interface_that_vanishes_is_told_and_ends_the_run(host: Host, run: st
         done = running.end()
     assert done.code == 125
     assert "warning: end0 is gone; seen is attached to nothing any more\n" in done.stderr
+
+
+def test_an_interface_that_comes_again_with_the_same_index_is_another(host: Host) -> None:
+    ip, index = tool("ip"), socket.if_nametoindex("end0")
+    with host.started("run", "--attach", "end0", "./frames") as running:
+        running.until("^attached 1 program", stderr=True)
+        os.kill(running.pid, signal.SIGSTOP)
+        objects.run(ip, "link", "del", "end1")
+        again = ("type", "veth", "peer", "name", "end1")
+        objects.run(ip, "link", "add", "end0", "index", str(index), *again)
+        os.kill(running.pid, signal.SIGCONT)
+        done = running.end()
+    assert done.code == 125
+    assert "warning: end0 is gone; seen is attached to nothing any more\n" in done.stderr
+
+
+def test_a_port_that_leaves_its_bridge_is_still_there(host: Host) -> None:
+    """The kernel tells so as a link that is deleted, of the bridge's family."""
+    ip = tool("ip")
+    objects.run(ip, "link", "add", "bridge0", "type", "bridge")
+    objects.run(ip, "link", "set", "end0", "master", "bridge0")
+    with host.started("run", "-o", "json", "--attach", "end0", "./frames") as running:
+        running.until("^attached 1 program", stderr=True)
+        objects.run(ip, "link", "set", "end0", "nomaster")
+        send("end1", 1)
+        running.until('"bytes":60')
+        done = running.end(signal.SIGTERM)
+    assert done.code == 143
 
 
 def test_a_run_goes_on_where_another_interface_is_left(host: Host) -> None:

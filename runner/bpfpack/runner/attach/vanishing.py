@@ -3,11 +3,14 @@
 The kernel detaches what was there, and no link or socket becomes readable by that.
 """
 
+import errno
 import socket
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final, Self
 
+from bpfpack.runner._native.netlink import parse, read
 from bpfpack.runner.attach.attachments import (
     Interface,
     SocketAttachment,
@@ -19,8 +22,12 @@ from bpfpack.spec.errors import KernelError
 
 # include/uapi/linux/rtnetlink.h
 _RTMGRP_LINK: Final = 1
-#: Messages taken at once; what they say is looked up, as some may have been lost.
+_RTM_DELLINK: Final = 17
+#: `struct ifinfomsg`: the family, which a bridge's ports have of their own, and the index.
+_INTERFACE: Final = struct.Struct("=B3xi")
+#: Messages taken at once.
 _MOST: Final = 64
+_LONGEST: Final = 64 * 1024
 _ON_INTERFACES: Final = (XdpAttachment, TcAttachment, SocketAttachment)
 
 
@@ -59,8 +66,10 @@ class InterfaceWatch:
 
     def all_gone(self) -> bool:
         """Tell what went since the last call; return whether nothing is attached any more."""
-        if self._changed():
-            gone = [pair for pair in self._left if not _there(pair[0])]
+        deleted = self._deleted()
+        if deleted is not None:
+            # What was lost is looked up: an index may be that of another interface by now.
+            gone = [pair for pair in self._left if pair[0].index in deleted or not _there(pair[0])]
             for interface, program in gone:
                 del self._left[interface, program]
                 more = any(name == program for _, name in self._left)
@@ -68,15 +77,22 @@ class InterfaceWatch:
                 self._tell(f"{interface.name} is gone; {program} is {rest}")
         return self._alone and not self._left
 
-    def _changed(self) -> bool:
+    def _deleted(self) -> set[int] | None:
+        """The indices of interfaces that went, as far as was told; None when nothing changed."""
+        deleted: set[int] = set()
         for taken in range(_MOST):
             try:
-                self._socket.recv(1)
+                data, (sender, _) = self._socket.recvfrom(_LONGEST)
             except BlockingIOError:
-                return taken > 0
-            except OSError:
-                return True  # some were lost (ENOBUFS)
-        return True
+                return deleted if taken else None
+            except OSError as e:
+                if e.errno != errno.ENOBUFS:  # some were lost
+                    raise KernelError(e.errno or 0, str(e.strerror), "rtnetlink") from e
+                continue
+            # Any process may send to a netlink socket; the kernel is number 0.
+            if sender == 0:
+                deleted.update(_deletions(data))
+        return deleted
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -93,6 +109,14 @@ def watch(plan: Plan, tell: Callable[[str], None]) -> InterfaceWatch | None:
     """Return the watch of a plan, None where no interface is attached to."""
     there = any(isinstance(a, _ON_INTERFACES) for p in plan.loaded for a in p.attachments)
     return InterfaceWatch(plan, tell) if there else None
+
+
+def _deletions(data: bytes) -> Iterator[int]:
+    for message in parse(data):
+        if message.type == _RTM_DELLINK:
+            family, index = read(_INTERFACE.unpack_from, message.body)
+            if family == socket.AF_UNSPEC:
+                yield index
 
 
 def _there(interface: Interface) -> bool:
