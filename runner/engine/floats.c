@@ -167,7 +167,8 @@ static void times_ten(struct ratio *q)
     multiply(&q->above, 10);
 }
 
-/* The power of ten of the first digit, or one less: log10(2) is 0.30103 from below. */
+/* The power of ten of the first digit, or one less: log10(2) is about 78913 / 2^18, which gives the
+ * right power for each power of two that there is. */
 static s32 estimate(struct parts parts)
 {
     s32 bits = 64 - (s32)__builtin_clzll(parts.mantissa) + parts.exponent - 1;
