@@ -24,7 +24,7 @@ from bpfpack.runner.losses import CountedSource, LossCounter
 from bpfpack.runner.session import Session
 from bpfpack.spec.agreement import event_layout, key_value_layouts
 from bpfpack.spec.config import Config, Output
-from bpfpack.spec.errors import SpecError, UsageError
+from bpfpack.spec.errors import EngineError, SpecError, UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.value import field, replace, valuetype
 
@@ -198,7 +198,12 @@ class Showing:
         found: list[EventStream] = []
         for one in self.shown:
             if one.output.name in compiled:
-                found.append(self._compiled(session, one, compiled[one.output.name], closing))
+                try:
+                    stream = self._compiled(session, one, compiled[one.output.name], closing)
+                except EngineError:  # a buffer so large that no engine has room for it
+                    session.read(one.output)
+                    stream = self._stream(session, one)
+                found.append(stream)
             elif one.output.kind == "events":
                 found.append(self._stream(session, one))
         if pipe is not None:

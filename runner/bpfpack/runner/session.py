@@ -12,6 +12,7 @@ from bpfpack.runner.loader import LoadedObject, OpenObject
 from bpfpack.runner.maps import Map
 from bpfpack.runner.plan import Plan
 from bpfpack.runner.shortage import explained
+from bpfpack.spec.config import Output
 from bpfpack.spec.trust import VerifiedArtifact
 
 if TYPE_CHECKING:
@@ -68,9 +69,13 @@ class Session:
     def _open_sources(self, unread: Collection[str]) -> None:
         for output in self.plan.outputs:
             if output.kind == "events" and output.name not in unread:
-                self.sources[output.name] = open_source(
-                    self.map(output.map), pages=self.plan.perf_pages.get(output.map)
-                )
+                self.read(output)
+
+    def read(self, output: Output) -> ClosableSource:
+        """Open the buffer of an output that was left unread; raises KernelError, Unsupported."""
+        of, pages = self.map(output.map), self.plan.perf_pages.get(output.map)
+        self.sources[output.name] = source = open_source(of, pages=pages)
+        return source
 
     def attach(self) -> None:
         """Attach every program that the plan loads; raises KernelError, explained."""
