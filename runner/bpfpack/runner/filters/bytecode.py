@@ -21,7 +21,6 @@ from bpfpack.runner.filters.predicates import (
     Predicate,
     Present,
     Some,
-    Test,
     Text,
 )
 from bpfpack.runner.filters.unique import Distinct
@@ -238,7 +237,7 @@ class _Code:
         wide = (low & (1 << 128) - 1).to_bytes(16, "little") + (high - low).to_bytes(16, "little")
         return _IN_WIDE_RANGE, 0, 0, wide
 
-    def _test(self, node: Test, then: int, otherwise: int) -> int:
+    def _test(self, node: HasBits | Text | Matches | Present, then: int, otherwise: int) -> int:
         match node:
             case HasBits():
                 return self._add(
@@ -259,7 +258,6 @@ class _Code:
                 return self._add(node.leaf, _GLOB, self._ways(node.holds, then, otherwise), data)
             case Present():
                 return self._add(node.leaf, _PRESENT, (then, otherwise, otherwise))
-        raise AssertionError(node)
 
     @staticmethod
     def _ways(holds: bool, then: int, otherwise: int) -> tuple[int, int, int]:
