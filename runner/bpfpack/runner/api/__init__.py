@@ -1,0 +1,1 @@
+"""eBPF packages from Python: what `bpfpack.runner` exports (docs/embedding.md)."""

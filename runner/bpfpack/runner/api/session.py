@@ -1,0 +1,166 @@
+"""A loaded package, as Python programs use it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from bpfpack.runner.api.maps import Codec, TypedMap
+from bpfpack.runner.api.outputs import EventReader
+from bpfpack.runner.api.variables import Globals
+from bpfpack.runner.events.clock import SystemClock
+from bpfpack.runner.events.formatter import EventOutput, RecordType
+from bpfpack.runner.losses import CountedSource, LossCounter
+from bpfpack.runner.session import Session
+from bpfpack.spec.agreement import event_layout, key_value_layouts
+from bpfpack.spec.config import Config, Output
+from bpfpack.spec.errors import UsageError
+from bpfpack.spec.objectspec import ObjectSpec
+
+if TYPE_CHECKING:
+    from bpfpack.runner.plan import Plan
+
+
+class PackageSession:
+    """A package in the kernel; only `Package.load` makes one.
+
+    A context manager, also of ``async with``: at its end, and at the end of the process,
+    everything is detached and freed.  Nothing here installs signal handlers, starts threads,
+    writes to standard output, or gives up privileges.
+    """
+
+    def __init__(self, session: Session, spec: ObjectSpec, config: Config) -> None:
+        #: What it runs on, for whoever needs more.
+        self.raw: Final = session
+        self._spec, self._config = spec, config
+        self._clock = SystemClock()
+        self._readers: dict[str, EventReader] = {}
+        self._closed = False
+
+    @property
+    def plan(self) -> "Plan":
+        """What was decided before it was loaded."""
+        return self.raw.plan
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._closed
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"the session of {self.plan.package} is closed")
+
+    def attach(self) -> None:
+        """Attach every program that the plan loads, or none; raises KernelError, explained."""
+        self._check_open()
+        if self.raw.links:
+            raise UsageError(f"{self.plan.package} is attached")
+        try:
+            self.raw.attach()
+        except BaseException:
+            self.raw.detach()
+            raise
+
+    def detach(self) -> None:
+        """Detach everything; what is in the buffers and maps stays readable."""
+        self.raw.detach()
+
+    @contextmanager
+    def attached(self) -> Iterator["PackageSession"]:
+        """Attach for the time of a block."""
+        self.attach()
+        try:
+            yield self
+        finally:
+            self.detach()
+
+    @property
+    def outputs(self) -> Mapping[str, Output]:
+        """What the package declares that it shows, by name."""
+        return {output.name: output for output in self.plan.outputs}
+
+    def output(self, name: str) -> EventReader:
+        """The events of an output; raises UsageError for one that is none, or no events."""
+        self._check_open()
+        found = self._declared(name)
+        if found.kind != "events":
+            how = "text" if found.kind == "text" else "map"
+            raise UsageError(f"output {name} is {found.kind}, no events").with_hint(
+                f"session.{how}({found.map!r}) reads it"
+            )
+        if name not in self._readers:
+            self._readers[name] = self._reader(found)
+        return self._readers[name]
+
+    def _declared(self, name: str) -> Output:
+        outputs = self.outputs
+        if name not in outputs:
+            raise UsageError(f"{self.plan.package} has no output {name[:80]!r}").with_hint(
+                f"its outputs are {', '.join(outputs) or 'none'}"
+            )
+        return outputs[name]
+
+    def _reader(self, output: Output) -> EventReader:
+        types = tuple(
+            RecordType(layout=event_layout(self._spec, self._config, t), when=t.when)
+            for t in output.types
+        )
+        about = EventOutput(name=output.name, types=types, discriminator=output.discriminator)
+        source = self.raw.sources[output.name]
+        counter = LossCounter.of(self._spec, output.map, self.raw.map)
+        return EventReader(about, CountedSource(source, counter) if counter else source)
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The names of the maps that the package defines."""
+        return tuple(m.name for m in self._spec.maps)
+
+    def map(self, name: str) -> TypedMap:
+        """A map by its name; raises UsageError for one that is not there, KernelError."""
+        self._check_open()
+        found = next((m for m in self._spec.maps if m.name == name), None)
+        if found is None:
+            raise UsageError(f"{self.plan.package} has no map {name[:80]!r}").with_hint(
+                f"its maps are {', '.join(self.maps) or 'none'}"
+            )
+        key = value = None
+        if found.key_type_id is not None and found.value_type_id is not None:
+            key, value = key_value_layouts(self._spec, self._config, found)
+        return TypedMap(
+            self.raw.map(name),
+            Codec(key, self._clock, "key", f"key of {name}"),
+            Codec(value, self._clock, "value", f"value of {name}"),
+        )
+
+    @property
+    def globals(self) -> Globals:
+        """The globals of the package."""
+        self._check_open()
+        return Globals(self._spec, self._config, self.raw.map)
+
+    def text(self, program: str) -> bytes:
+        """What an iterator prints now, once it is attached; raises KernelError, UsageError."""
+        self._check_open()
+        if not any(p.name == program and p.kind.type == "iter" for p in self.plan.loaded):
+            raise UsageError(f"{self.plan.package} has no iterator {program[:80]!r}")
+        return self.raw.text(program)
+
+    def close(self) -> None:
+        """Detach and free everything; batches stay as they are; a second call does nothing."""
+        self._closed = True
+        while self._readers:
+            self._readers.popitem()[1].close()
+        self.raw.close()
+
+    def __enter__(self) -> "PackageSession":
+        self._check_open()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> "PackageSession":
+        return self.__enter__()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self.close()
