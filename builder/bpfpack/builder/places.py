@@ -7,6 +7,7 @@ a compiler drops those on what nothing refers to, silently.
 
 import ast
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ from bpfpack.spec.value import valuetype
 
 _MARKER: Final = re.compile(r'#\s+(\d+)\s+"((?:[^"\\]|\\.)*)"')
 _TAG: Final = re.compile(r'btf_decl_tag\(((?:\s*"(?:[^"\\]|\\.)*")+)\s*\)')
+#: A character by its number, or any other escape.
+_UNIVERSAL: Final = re.compile(r"\\(?:[uU]((?<=u)[0-9a-fA-F]{4}|(?<=U)[0-9a-fA-F]{8})|.)")
 _STRING: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
@@ -66,12 +69,26 @@ def _project_lines(text: str, root: str) -> Iterator[tuple[Place, str]]:
 def _tags(lines: list[tuple[Place, str]]) -> Iterator[tuple[Place, str]]:
     for place, line in lines:
         for match in _TAG.finditer(line):
-            yield place, "".join(_unquoted(s) for s in _STRING.findall(match[1]))
+            # A character may be spelled over two strings.
+            said = b"".join(_unquoted(s) for s in _STRING.findall(match[1]))
+            yield place, said.decode(errors="replace")
 
 
-def _unquoted(literal: str) -> str:
-    """Return what a C string literal says; Python's escapes are C's, near enough to search."""
+def _unquoted(literal: str) -> bytes:
+    r"""Return what a C string literal says; Python's escapes are C's, near enough to search.
+
+    >>> _unquoted(r'"\xe2\x80\xa6 \u2026"').decode()
+    '… …'
+    """
+    plain = _UNIVERSAL.sub(_character, literal)
+    ascii_only = b"".join(b"\\x%02x" % b if b > 0x7F else b"%c" % b for b in plain.encode())
     try:
-        return str(ast.literal_eval(literal))
+        return bytes(ast.literal_eval(f"b{ascii_only.decode()}"))
     except (SyntaxError, ValueError):
-        return literal[1:-1]
+        return literal[1:-1].encode()
+
+
+def _character(escape: re.Match[str]) -> str:
+    number = int(escape[1] or "0", 16)
+    wrong = not escape[1] or 0xD800 <= number < 0xE000 or number > sys.maxunicode
+    return escape[0] if wrong else chr(number)

@@ -397,6 +397,18 @@ def test_what_a_macro_said_in_vain_is_warned_of(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "spelled", ["…", r"\xe2\x80\xa6", r"\342\200\246", r"\u2026", r"\U00002026", r'\xe2\x80" "\xa6']
+)
+def test_words_are_found_however_they_are_spelled(tmp_path: Path, spelled: str) -> None:
+    body = f'const volatile int most BPFPACK_PARAM(help("and so on{spelled}"));\n' + (
+        'SEC("raw_tp/sys_enter") int probe(void *ctx) { return most; }\n'
+    )
+    result = built(tmp_path, body)
+    assert [param.help for param in result.config.params] == ["and so on…"]
+    assert result.warnings == ()
+
+
 def test_a_buffer_that_shows_nothing_is_warned_of(tmp_path: Path) -> None:
     (warning,) = built(tmp_path, EVENT + PROGRAM).warnings
     assert warning.startswith("map 'events' shows nothing: say what it carries with ")
