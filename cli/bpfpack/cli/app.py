@@ -205,6 +205,8 @@ def _usage(error: Any) -> UsageError:
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "bpfpack"
     message, hint = error.format_message(), f"see `{path} --help`"
+    if type(error).__name__ == "MissingParameter":
+        message = " ".join(message.split())  # a line for each choice
     if message.startswith("No such command"):
         message, _, _ = message.partition(". Did you mean")
         hint = _nearest(path, message.split("'")[1], context) or hint

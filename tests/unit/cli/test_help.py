@@ -122,6 +122,7 @@ def test_version(fresh: Host) -> None:
         ("trust tset", "did you mean `bpfpack trust test`?"),
         ("build --vmlnux x", "--vmlinux"),
         ("trust ad", "add"),
+        ("completion", "Missing argument 'shell'. Choose from: bash, zsh, fish\n"),
         ("list -o xml", "xml"),
         ("tag one", "see `bpfpack tag --help`"),
         ("push --key", "--key"),
