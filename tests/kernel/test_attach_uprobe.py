@@ -214,7 +214,7 @@ def test_a_file_that_was_replaced_meanwhile_is_not_broken_into(
     [
         ("{victim}", "not of the form", "FILE:FUNCTION"),
         ("{victim}:victm", "has no function 'victm'", "victim"),
-        ("{source}:main", "not an ELF file", ""),
+        ("{source}:main", r"\.c is not an ELF file", ""),
         ("/nowhere/x:main", "No such file", ""),
         ("/:main", "not a file", ""),
         ("libnowhere:main", "no library or program is called 'libnowhere'", "path"),

@@ -60,6 +60,15 @@ def test_a_missing_library_is_an_error_with_the_package_to_install(
         libbpf.lib.cache_clear()
 
 
+def test_a_library_that_is_not_named_is_the_usual_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BPFPACK_LIBBPF", "")
+    libbpf.lib.cache_clear()
+    try:
+        assert libbpf.version().startswith("v1.")
+    finally:
+        libbpf.lib.cache_clear()
+
+
 def test_a_library_older_than_1_0_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BPFPACK_LIBBPF", "libc.so.6")
     libbpf.lib.cache_clear()

@@ -150,7 +150,7 @@ def lib() -> ctypes.CDLL:
 
     Raises KernelError when there is none, Unsupported when it is older than 1.0.
     """
-    name = os.environ.get("BPFPACK_LIBBPF", "libbpf.so.1")
+    name = os.environ.get("BPFPACK_LIBBPF") or "libbpf.so.1"
     try:
         found = ctypes.CDLL(name, use_errno=True)
     except OSError as e:

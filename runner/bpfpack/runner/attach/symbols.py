@@ -101,7 +101,7 @@ class ElfFile:
         shape = _SHAPES.get(ident[4])
         order = {1: "<", 2: ">"}.get(ident[5])
         if ident[:4] != b"\x7fELF" or shape is None or order is None:
-            raise SpecError("not an ELF file")
+            raise SpecError("is not an ELF file")
         self._wide, self.order = ident[4] == 2, order
         self._shape = _Shape(*(order + layout for layout in shape))
         head = self._unpack(self._shape.header, 16)
@@ -120,7 +120,7 @@ class ElfFile:
             except (OSError, OverflowError) as e:
                 raise SpecError(f"cannot be read: {e}") from e
             if not part:
-                raise SpecError("ELF file cut short")
+                raise SpecError("is an ELF file that was cut short")
             found += part
         return bytes(found)
 
@@ -300,7 +300,7 @@ class ElfFile:
 
     def _names_of(self, table: _Section) -> _Section:
         if not 0 < table.link < len(self._sections):
-            raise SpecError("a symbol table without names")
+            raise SpecError("has a symbol table without names")
         return self._sections[table.link]
 
     def _hidden(self, table: int) -> frozenset[int]:
