@@ -16,6 +16,7 @@ from bpfpack.spec.objectspec import ObjectSpec, Variable
 from bpfpack.spec.record import RecordLayout
 
 _FIRST: Final = bytes(4)
+_OURS: Final = "__bpfpack_"
 #: Native: `struct` stores these at once, not byte by byte while a program looks.
 _STORED_AT_ONCE: Final = {n: struct.Struct(f"@{c}") for n, c in ((2, "H"), (4, "I"), (8, "Q"))}
 
@@ -45,11 +46,11 @@ class Globals:
         self._clock = SystemClock()
 
     def __iter__(self) -> Iterator[str]:
-        """The names, as C has them."""
-        return iter(v.name for v in self._spec.variables)
+        """The names, as C has them, without those of `bpfpack.h` itself."""
+        return (v.name for v in self._spec.variables if not v.name.startswith(_OURS))
 
     def __len__(self) -> int:
-        return len(self._spec.variables)
+        return len(list(iter(self)))
 
     def __contains__(self, name: object) -> bool:
         return any(v.name == name for v in self._spec.variables)
