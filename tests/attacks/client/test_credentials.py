@@ -1,21 +1,25 @@
 """Cases 8, 9, 10, 20 and 23: who learns a password or a token, and who does not."""
 
 import io
+import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bpfpack.registry.client.login import login
 from bpfpack.registry.client.remote import RegistryClient, RemoteRepository
 from bpfpack.registry.client.settings import Settings
+from bpfpack.registry.client.wire import Credential
 from bpfpack.spec import mediatypes
 from bpfpack.spec.errors import (
     Denied,
     TransportError,
 )
 from bpfpack.spec.manifest import build_index
+from bpfpack.spec.value import replace
 from tests.kit.cli import Host
 from tests.kit.hostile import (
     Listener,
@@ -36,6 +40,8 @@ from tests.kit.lying import (
     blob_path,
     fetched,
 )
+
+MANIFEST_REPLY = manifest_reply(MANIFEST.raw, MANIFEST.media_type)
 
 
 def test_case_08_redirect_of_a_blob_takes_no_credentials_along(
@@ -128,6 +134,56 @@ def test_case_09_realm_at_another_host_gets_nothing(
     with pytest.raises(Denied, match="credentials were not sent"):
         repository.resolve("1")
     assert not other.seen
+
+
+@pytest.fixture
+def open_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    """A registry without TLS whose name says nothing of this machine."""
+    found = socket.getaddrinfo
+
+    def here(host: Any, *rest: Any, **more: Any) -> Any:
+        return found("127.0.0.1" if host == "registry.example" else host, *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", here)
+    with listener(name="registry.example") as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "credential",
+    [USER, Credential(username="", secret="", registry_token="t-secret")],
+    ids=["password", "token"],
+)
+@pytest.mark.parametrize("scheme", ["Basic", "Bearer"])
+def test_case_09_nothing_secret_is_sent_over_plain_http(
+    open_registry: Listener, scheme: str, credential: Credential
+) -> None:
+    """Even where the user allows plain http: what is sent can be read on the way."""
+    challenge = f'{scheme} realm="{open_registry.url}/token",service="r"'
+    asks = Reply(status=401, headers={"WWW-Authenticate": challenge})
+    open_registry.on(
+        "GET", "/v2/x/manifests/1", lambda s: MANIFEST_REPLY if s.authorization else asks
+    )
+    open_registry.on("GET", "/token", json_reply({"token": "t"}))
+    settings = replace(QUICK, plain_http=True)
+    with (
+        RegistryClient(settings, lookup=lambda *_: credential) as client,
+        pytest.raises(Denied) as refused,
+    ):
+        client.repository(open_registry.host, "x").resolve("1")
+    sent = [str(seen) for seen in open_registry.seen]
+    assert len(sent) == 1 and "authorization" not in sent[0].lower()
+    if credential is USER or scheme == "Bearer":
+        assert "never sent over plain http" in str(refused.value)
+
+
+def test_case_09_plain_http_is_enough_for_those_without_a_password(
+    open_registry: Listener,
+) -> None:
+    open_registry.on("GET", "/v2/x/manifests/1", MANIFEST_REPLY)
+    settings = replace(QUICK, plain_http=True)
+    with RegistryClient(settings, lookup=lambda *_: None) as client:
+        assert client.repository(open_registry.host, "x").resolve("1") == MANIFEST
 
 
 def test_case_10_token_is_used_again_and_renewed_when_it_is_refused(
