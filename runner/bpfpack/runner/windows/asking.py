@@ -50,7 +50,7 @@ def parse_window(seconds: float, by: str | None, show: str | None) -> Asked:
     keys = tuple(dict.fromkeys(split(by, "--by"))) if by is not None else ()
     if len(keys) > LIMITS.window_keys_named:
         raise UsageError(f"--by: more than {LIMITS.window_keys_named} names")
-    asked = tuple(dict.fromkeys(map(aggregate, (show or "count").split(","))))
+    asked = tuple(dict.fromkeys(map(aggregate, ("count" if show is None else show).split(","))))
     if len(asked) > LIMITS.window_shown:
         raise UsageError(f"--show: more than {LIMITS.window_shown} values")
     return Asked(seconds=seconds, by=keys, show=asked)
