@@ -92,7 +92,7 @@ def test_a_format_for_all_and_another_for_one(host: Host) -> None:
         (("-o", "bells:csv", "-o", "counts:csv"), "for one output"),
         (("-o", "nope:json"), "its outputs are bells, counts"),
         (("-o", "counts:raw"), "-o raw is for events"),
-        (("-o", "bells:yaml"), "'yaml' is not one of"),
+        (("-o", "bells:xml"), "'xml' is not one of"),
         (("-o", "bells:csv", "--trace-pipe"), "table or json"),
     ],
 )
