@@ -123,10 +123,13 @@ def test_a_slow_reader_is_waited_for_or_what_it_misses_is_counted(
     harness: Harness, drops: bool
 ) -> None:
     count, empty, found = 100_000, threading.Event(), bytearray()
+    over = os.eventfd(0)
 
     class Told(Source):
         def drain(self, max_records: int) -> Batch | None:
             taken = super().drain(max_records)
+            if taken is None:
+                os.eventfd_write(over, 1)
             if taken is None or not drops:
                 empty.set()
             return taken
@@ -139,8 +142,8 @@ def test_a_slow_reader_is_waited_for_or_what_it_misses_is_counted(
     reader = threading.Thread(target=read)
     reader.start()
     source = Told(*(b"\1" for _ in range(count)))
-    end = {"timeout": 0.5} if drops else {"max_events": count}
-    result = harness.run(stream(source), drops=drops, **end)
+    result = harness.run(stream(source), drops=drops, target_fd=over)
+    os.close(over)
     os.dup2(os.open(os.devnull, os.O_WRONLY), harness.writing)
     reader.join()
     assert (result.events, result.lost, result.dropped) == (count, 0, 0)
