@@ -1,7 +1,8 @@
 """Which engine makes bytes of events: the compiled one, or plain Python where there is none."""
 
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bpfpack.cli.host import Host
 from bpfpack.cli.run_options import RunRequest
@@ -11,6 +12,9 @@ from bpfpack.spec.errors import EngineError
 
 if TYPE_CHECKING:
     from bpfpack.runner.engine.module import CodeCache
+
+#: Seconds after which compiled code is made anew rather than kept for ever.
+_KEPT: Final = 60 * 86_400
 
 
 class OwnedCache:
@@ -28,9 +32,13 @@ class OwnedCache:
             return found.read(name, limit)
 
     def write(self, name: str, data: bytes) -> None:
-        """See `CodeCache`; raises StoreError."""
+        """See `CodeCache`; raises StoreError.  Code of long ago, of other versions, goes."""
         with OwnedDir.open(self._directory, create=True) as directory:
             directory.write(name, data)
+            for other in directory.names():
+                status = directory.status(other)
+                if status is not None and status.st_mtime < time.time() - _KEPT:
+                    directory.remove(other)
 
 
 def start(host: Host, request: RunRequest) -> Engine | None:

@@ -1,6 +1,7 @@
 """The engine as the host holds it: its code, its memory, and what becomes of either."""
 
 import gc
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,15 @@ def test_compiled_code_is_kept_for_this_engine_and_this_wasmtime(tmp_path: Path)
     assert wasmtime.version() in name
     works(place)
     assert files(place) == kept
+
+
+def test_code_of_other_versions_is_not_kept_for_ever(tmp_path: Path) -> None:
+    cache = OwnedCache(tmp_path)
+    for name in ("old", "recent"):
+        cache.write(name, b"code")
+    os.utime(tmp_path / "old", (0, 0))
+    cache.write("new", b"code")
+    assert set(files(tmp_path)) == {"recent", "new"}
 
 
 @pytest.mark.parametrize("junk", [b"", b"junk", b"\x7fELF" + bytes(4096)])
