@@ -11,9 +11,10 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -322,3 +323,73 @@ def test_the_blocks_of_the_page_run(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_lines_are_those_of_the_batches_whichever_makes_them() -> None:
+    def watched(read: Callable[[runner.PackageSession], list[dict[str, Any]]]) -> Any:
+        with runner.open(artifact()).load(params={"pid": os.getpid()}) as session:
+            with session.attached():
+                calls(500)
+            return [{k: v for k, v in e.items() if k != "time"} for e in read(session)]
+
+    def lines(session: runner.PackageSession, **options: Any) -> list[dict[str, Any]]:
+        reader = session.lines("events", **options)
+        found = b"".join(reader.chunks(timeout=0)).splitlines()
+        assert (reader.records, reader.lost()) == (500, 0) and reader.shown == len(found)
+        return [json.loads(line) for line in found]
+
+    batches = watched(
+        lambda session: [e for b in session.output("events").batches(timeout=0) for e in b]
+    )
+    assert watched(lines) == batches and len(batches) == 500
+    few = watched(lambda s: lines(s, filter="mood == CALM or words[0] > 499", fields="words,pid"))
+    assert few == [{"words": [n, 7, 0], "pid": os.getpid()} for n in (1, 2, 3, 500)]
+
+
+def test_lines_of_other_formats_begin_with_their_header(session: runner.PackageSession) -> None:
+    reader = session.lines("events", "csv", fields="pid,mood")
+    with session.attached():
+        calls(2)
+    assert reader.take() == f"pid,mood\n{os.getpid()},CALM\n{os.getpid()},CALM\n".encode()
+    assert reader.take() is None
+    for again in (session.lines, session.output):
+        with pytest.raises(UsageError, match="read"):
+            again("events")
+    session.close()
+    with pytest.raises(ValueError, match="is closed"):
+        reader.take()
+
+
+def test_lines_that_cannot_be_are_refused_before_anything_is_read(
+    session: runner.PackageSession,
+) -> None:
+    shape: Any = "folded"
+    with pytest.raises(UsageError, match="not folded"):
+        session.lines("events", shape)
+    with pytest.raises(UsageError, match="moood"):
+        session.lines("events", filter="moood == CALM")
+    with pytest.raises(UsageError, match="whole records"):
+        session.lines("events", "raw", fields="pid")
+    assert session.output("events").take() is None
+
+
+def test_lines_without_an_engine_say_so_and_are_the_same(
+    session: runner.PackageSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("bpfpack.runner.engine.module.FILE", tmp_path / "missing")
+    with pytest.warns(RuntimeWarning, match="formatted by plain Python"):
+        reader = session.lines("events", "json", filter="words[0] != 2", fields="words")
+    with session.attached():
+        calls(3)
+    assert b"".join(reader.chunks(timeout=0)) == b'{"words":[1,7,0]}\n{"words":[3,7,0]}\n'
+
+
+def test_lines_with_asyncio(session: runner.PackageSession) -> None:
+    async def first() -> bytes:
+        asyncio.get_running_loop().call_later(0.02, calls)
+        async for lines in session.lines("events", fields="words"):
+            return lines
+        raise AssertionError
+
+    with session.attached():
+        assert asyncio.run(first()) == b'{"words":[1,7,0]}\n'

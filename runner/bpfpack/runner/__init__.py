@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bpfpack.runner.api.batches import RecordBatch
+    from bpfpack.runner.api.lines import LineReader
     from bpfpack.runner.api.maps import TypedMap
     from bpfpack.runner.api.outputs import EventReader
     from bpfpack.runner.api.package import Package, open
@@ -18,6 +19,7 @@ __all__ = [
     "EventReader",
     "Globals",
     "InsecureWarning",
+    "LineReader",
     "Package",
     "PackageSession",
     "RecordBatch",
@@ -30,6 +32,7 @@ _MODULES = {
     "EventReader": "outputs",
     "Globals": "variables",
     "InsecureWarning": "trusting",
+    "LineReader": "lines",
     "Package": "package",
     "PackageSession": "session",
     "RecordBatch": "batches",

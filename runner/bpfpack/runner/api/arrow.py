@@ -9,7 +9,7 @@ null, and of a name that two types use differently both columns are text.
 
 import struct
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from bpfpack.runner.events.clock import WallClock
 from bpfpack.runner.events.formatter import Known
@@ -30,14 +30,14 @@ def to_arrow(
     known: Known, memory: memoryview, places: Sequence[tuple[int, int]]
 ) -> "pa.RecordBatch":
     """The records at these places; raises UsageError without pyarrow."""
-    pa = _pyarrow()
+    arrow = _pyarrow()
     known.clock.refresh()
     columns, order = known.united()
-    united = [_of_all(known, column.field.name, pa) for column in columns]
+    united = [_of_all(known, column.field.name, arrow) for column in columns]
     data: list[list[Any]] = [[None] * len(places) for _ in united]
     kinds: list[str | None] = [None] * len(places)
     readers = [
-        [_Element.of(c.field, t.layout.byte_order, known.clock, pa) for c in rows.columns]
+        [_Element.of(c.field, t.layout.byte_order, known.clock, arrow) for c in rows.columns]
         for rows, t in zip(known.rows, known.output.types, strict=True)
     ]
     for row, (at, size) in enumerate(places):
@@ -51,12 +51,12 @@ def to_arrow(
                 value = reader.read(raw)
                 as_text = united[place] != reader.type
                 data[place][row] = str(value) if as_text and value is not None else value
-    arrays = [pa.array(column, type=kind) for column, kind in zip(data, united, strict=True)]
+    arrays = [arrow.array(column, type=kind) for column, kind in zip(data, united, strict=True)]
     names = [column.field.name for column in columns]
     if known.kinds:
-        arrays.insert(0, pa.array(kinds, type=pa.string()))
+        arrays.insert(0, arrow.array(kinds, type=arrow.string()))
         names.insert(0, known.free("type"))
-    return pa.RecordBatch.from_arrays(arrays, names=names)
+    return cast("pa.RecordBatch", arrow.RecordBatch.from_arrays(arrays, names=names))
 
 
 def _pyarrow() -> Any:

@@ -1,18 +1,17 @@
 """The events of one output, batch by batch: with a loop, or with asyncio."""
 
-import asyncio
-import select
 import threading
-import time
 from collections.abc import Iterator
 from typing import Final
 
 from bpfpack.runner.api.batches import Decoders, RecordBatch
+from bpfpack.runner.api.waiting import AsyncEach, each
 from bpfpack.runner.events.batch import Source
 from bpfpack.runner.events.clock import SystemClock, WallClock
 from bpfpack.runner.events.formatter import EventOutput, Known
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.record import RecordLayout
+from bpfpack.spec.value import valuetype
 
 #: Records of one batch, unless told otherwise.
 BATCH: Final = 4096
@@ -81,30 +80,18 @@ class EventReader:
     def batches(
         self, *, timeout: float | None = None, max_records: int = BATCH
     ) -> Iterator[RecordBatch]:
-        """Yield batches until none comes for ``timeout`` seconds; None waits for ever.
+        """Return batches until none comes for ``timeout`` seconds; None waits for ever.
 
         With 0 it takes what is there and ends.  Ctrl-C ends the wait, as everywhere in Python.
         Raises KernelError, and ValueError once the session is closed.
         """
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
-        until = None if timeout is None else time.monotonic() + timeout
-        while True:
-            batch = self.take(max_records)
-            if batch is not None:
-                yield batch
-                until = None if timeout is None else time.monotonic() + timeout
-                continue
-            left = None if until is None else until - time.monotonic()
-            if left is not None and left <= 0:
-                return
-            poll.poll(None if left is None else left * 1000)
+        return each(_Sized(self, max_records), timeout)
 
     def __iter__(self) -> Iterator[RecordBatch]:
         return self.batches()
 
-    def __aiter__(self) -> "AsyncBatches":
-        return AsyncBatches(self)
+    def __aiter__(self) -> "AsyncEach[RecordBatch]":
+        return AsyncEach(self)
 
     def close(self) -> None:
         """Let go of the source, which the session closes; batches stay as they are."""
@@ -112,37 +99,16 @@ class EventReader:
             self._source = None
 
 
-class AsyncBatches:
-    """Batches for ``async for``: it never ends by itself.
+@valuetype(kw_only=False)
+class _Sized:
+    """The same with batches of another size."""
 
-    Nothing of it is left in the event loop when the loop over it is left, or cancelled.
-    """
+    reader: EventReader
+    most: int
 
-    def __init__(self, reader: EventReader) -> None:
-        self._reader = reader
+    @property
+    def fd(self) -> int:
+        return self.reader.fd
 
-    def __aiter__(self) -> "AsyncBatches":
-        return self
-
-    async def __anext__(self) -> RecordBatch:
-        """Wait for the next batch; raises KernelError, ValueError once the session is closed."""
-        # In a flood there is always a batch: others get their turn, and cancellation its own.
-        await asyncio.sleep(0)
-        while (batch := self._reader.take()) is None:
-            await _readable(self._reader.fd)
-        return batch
-
-
-async def _readable(fd: int) -> None:
-    loop = asyncio.get_running_loop()
-    woken: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(fd, _wake, woken)
-    try:
-        await woken
-    finally:
-        loop.remove_reader(fd)
-
-
-def _wake(woken: "asyncio.Future[None]") -> None:
-    if not woken.done():
-        woken.set_result(None)
+    def take(self) -> RecordBatch | None:
+        return self.reader.take(self.most)

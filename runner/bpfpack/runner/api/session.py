@@ -17,6 +17,8 @@ from bpfpack.spec.errors import UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 
 if TYPE_CHECKING:
+    from bpfpack.runner.api.lines import LineReader
+    from bpfpack.runner.events.formatter import OutputFormat
     from bpfpack.runner.plan import Plan
 
 
@@ -34,6 +36,7 @@ class PackageSession:
         self._spec, self._config = spec, config
         self._clock = SystemClock()
         self._readers: dict[str, EventReader] = {}
+        self._lines: dict[str, LineReader] = {}
         self._closed = False
 
     @property
@@ -80,7 +83,44 @@ class PackageSession:
         return {output.name: output for output in self.plan.outputs}
 
     def output(self, name: str) -> EventReader:
-        """The events of an output; raises UsageError for one that is none, or no events."""
+        """The events of an output, batch by batch.
+
+        Raises UsageError for one that is none, that has no events, or is read as `lines`.
+        """
+        found = self._events(name)
+        if name in self._lines:
+            raise UsageError(f"output {name} is read as lines")
+        if name not in self._readers:
+            self._readers[name] = self._reader(found)
+        return self._readers[name]
+
+    def lines(
+        self,
+        name: str,
+        shape: "OutputFormat" = "json",
+        *,
+        filter: str | None = None,
+        fields: str | None = None,
+    ) -> "LineReader":
+        """The events of an output as text: ``json`` lines, ``csv``, ``tsv``, ``yaml``, ``table``;
+        or ``raw``.
+
+        ``filter`` and ``fields`` are what ``--filter`` and ``--fields`` of `bpfpack run` take.
+        Ring buffers are read by the engine: millions of events each second.  Once for each
+        output, in place of `output`.  Raises UsageError, KernelError.
+        """
+        from bpfpack.runner.api.lines import Asked, LineReader, line_stream
+
+        found = self._events(name)
+        if name in self._lines or name in self._readers:
+            raise UsageError(f"output {name} is being read")
+        asked = Asked.of(self._about(found), shape, filter, fields)
+        counter = LossCounter.of(self._spec, found.map, self.raw.map)
+        stream = line_stream(self.raw, asked, found.map, counter)
+        self._lines[name] = LineReader(name, stream)
+        return self._lines[name]
+
+    def _events(self, name: str) -> Output:
         self._check_open()
         found = self._declared(name)
         if found.kind != "events":
@@ -88,9 +128,7 @@ class PackageSession:
             raise UsageError(f"output {name} is {found.kind}, no events").with_hint(
                 f"session.{how}({found.map!r}) reads it"
             )
-        if name not in self._readers:
-            self._readers[name] = self._reader(found)
-        return self._readers[name]
+        return found
 
     def _declared(self, name: str) -> Output:
         outputs = self.outputs
@@ -100,15 +138,19 @@ class PackageSession:
             )
         return outputs[name]
 
-    def _reader(self, output: Output) -> EventReader:
+    def _about(self, output: Output) -> EventOutput:
         types = tuple(
             RecordType(layout=event_layout(self._spec, self._config, t), when=t.when)
             for t in output.types
         )
-        about = EventOutput(name=output.name, types=types, discriminator=output.discriminator)
+        return EventOutput(name=output.name, types=types, discriminator=output.discriminator)
+
+    def _reader(self, output: Output) -> EventReader:
         source = self.raw.sources[output.name]
         counter = LossCounter.of(self._spec, output.map, self.raw.map)
-        return EventReader(about, CountedSource(source, counter) if counter else source)
+        return EventReader(
+            self._about(output), CountedSource(source, counter) if counter else source
+        )
 
     @property
     def maps(self) -> tuple[str, ...]:
@@ -148,8 +190,10 @@ class PackageSession:
     def close(self) -> None:
         """Detach and free everything; batches stay as they are; a second call does nothing."""
         self._closed = True
-        while self._readers:
-            self._readers.popitem()[1].close()
+        for reader in self._readers.values():
+            reader.close()
+        for lines in self._lines.values():
+            lines.close()
         self.raw.close()
 
     def __enter__(self) -> "PackageSession":
