@@ -11,6 +11,7 @@ import pytest
 
 from bpfpack.cli.run_options import help_text
 from tests.kit import objects
+from tests.kit.cgroups import cgroup
 from tests.kit.cli import Host
 from tests.kit.kernelobjects import eventually, in_kernel
 from tests.kit.network import network, send
@@ -171,6 +172,27 @@ def test_a_port_that_leaves_its_bridge_is_still_there(host: Host) -> None:
         running.until('"bytes":60')
         done = running.end(signal.SIGTERM)
     assert done.code == 143
+
+
+def test_a_cgroup_that_is_removed_is_told_and_ends_the_run(host: Host) -> None:
+    folder = host.root / "packets"
+    folder.mkdir()
+    text = SOURCE[: SOURCE.index('SEC("xdp")')]
+    end = "int seen(struct __sk_buff *skb) { return 1; }\n"
+    (folder / "packets.bpf.c").write_text(f'{text}SEC("cgroup_skb/egress") {end}')
+    with cgroup("outer") as outer:
+        first, second = outer / "first", outer / "second"
+        first.mkdir()
+        second.mkdir()
+        argv = ("run", "--attach", str(first), "--attach", str(second), "./packets")
+        with host.started(*argv) as running:
+            running.until("^attached 1 program", stderr=True)
+            first.rmdir()
+            running.until(f"^warning: cgroup {first} is gone; seen is no longer", stderr=True)
+            second.rmdir()
+            done = running.end()
+    assert done.code == 125
+    assert f"cgroup {second} is gone; seen is attached to nothing any more\n" in done.stderr
 
 
 def test_a_run_goes_on_where_another_interface_is_left(host: Host) -> None:

@@ -29,7 +29,7 @@ from bpfpack.spec.value import replace, valuetype
 if TYPE_CHECKING:
     from bpfpack.cli.narrowing import Narrowing
     from bpfpack.cli.windowing import Windows
-    from bpfpack.runner.attach.vanishing import InterfaceWatch
+    from bpfpack.runner.attach.vanishing import PlaceWatch
     from bpfpack.runner.engine.host import Engine
     from bpfpack.runner.journal import Journal
     from bpfpack.runner.target import Process
@@ -114,6 +114,7 @@ def execute(
             _engine(host, request, chosen) as engine,
             ExitStack() as opened,
         ):
+            ordered = not request.flag("unordered")
             showing = Showing(
                 spec=spec,
                 config=verified.config,
@@ -121,13 +122,14 @@ def execute(
                 trace=chosen.trace,
                 terminal=terminal_of(out),
                 each_cpu=request.flag("per_cpu"),
+                ordered=ordered,
                 engine=engine,
                 narrowing=narrowing,
                 windows=windows,
             )
             compiled = showing.compiled()
             session = opened.enter_context(
-                Session.open(verified, plan, journal=journal, unread=compiled)
+                Session.open(verified, plan, journal=journal, unread=compiled, ordered=ordered)
             )
             loop = Loop(
                 streams=showing.streams(session, pipe, compiled, opened),
@@ -209,7 +211,7 @@ def _trace_pipe(journal: "Journal | None", chosen: Settings) -> "Iterator[TraceP
 
 
 @contextmanager
-def _watch(host: Host, plan: Plan) -> "Iterator[InterfaceWatch | None]":
+def _watch(host: Host, plan: Plan) -> "Iterator[PlaceWatch | None]":
     if not any(program.attachments for program in plan.loaded):
         yield None
         return

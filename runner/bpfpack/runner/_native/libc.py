@@ -28,6 +28,9 @@ _PR_SET_NO_NEW_PRIVS: Final = 38
 
 # include/uapi/linux/capability.h
 _CAPABILITY_VERSION_3: Final = 0x20080522
+# include/uapi/linux/inotify.h
+_IN_DELETE: Final = 0x200
+_IN_ONLYDIR: Final = 0x01000000
 
 
 class _OpenHow(ctypes.Structure):
@@ -53,6 +56,8 @@ class _CapData(ctypes.Structure):
 _PROTOTYPES: Final[dict[str, tuple[Any, ...]]] = {
     "capget": (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData)),
     "capset": (ctypes.POINTER(_CapHeader), ctypes.POINTER(_CapData)),
+    "inotify_add_watch": (ctypes.c_int, ctypes.c_char_p, ctypes.c_uint32),
+    "inotify_init1": (ctypes.c_int,),
     "mount": (
         *(ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p),
         *(ctypes.c_ulong, ctypes.c_void_p),
@@ -98,6 +103,16 @@ def open_in_root(root: int, path: str, flags: int) -> int:
     """
     how = _OpenHow(flags=flags | os.O_CLOEXEC, resolve=_RESOLVE_IN_ROOT)
     return _fn("syscall")(_NR_OPENAT2, root, os.fsencode(path), how, ctypes.sizeof(how))
+
+
+def inotify() -> int:
+    """Open an inotify(7) descriptor that never waits; raises KernelError."""
+    return _fn("inotify_init1")(os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+def watch_deletions(fd: int, directory: str) -> None:
+    """Be told when something in a directory is deleted; raises KernelError."""
+    _fn("inotify_add_watch")(fd, os.fsencode(directory), _IN_DELETE | _IN_ONLYDIR)
 
 
 def capabilities() -> int:
