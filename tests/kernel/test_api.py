@@ -393,3 +393,13 @@ def test_lines_with_asyncio(session: runner.PackageSession) -> None:
 
     with session.attached():
         assert asyncio.run(first()) == b'{"words":[1,7,0]}\n'
+
+
+def test_a_table_is_sampled_as_it_is_shown(session: runner.PackageSession) -> None:
+    with session.attached():
+        calls(3)
+    found = session.sample("counts")
+    assert found is not None
+    assert found["rows"] == [{"key": {"pid": os.getpid()}, "value": 3}]
+    with pytest.raises(UsageError, match="events is events, neither"):
+        session.sample("events")

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from bpfpack.runner.api.code import CODE
 from bpfpack.runner.api.waiting import AsyncEach, each
 from bpfpack.runner.events.formatter import EventOutput, OutputFormat, make_formatter
 from bpfpack.runner.events.stream import EventStream, Stream
@@ -159,7 +160,7 @@ def _engine_of(session: Session) -> "Engine | None":
     from bpfpack.runner.engine.host import Engine
 
     try:
-        return session.closing.enter_context(Engine())
+        return session.closing.enter_context(Engine(CODE))
     except EngineError as e:
         warnings.warn(
             f"{e}; events are formatted by plain Python, which is slower",

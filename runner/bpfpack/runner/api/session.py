@@ -1,6 +1,6 @@
 """A loaded package, as Python programs use it."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +17,10 @@ from bpfpack.spec.errors import UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 
 if TYPE_CHECKING:
+    from bpfpack.runner.api.decoding import Record
     from bpfpack.runner.api.lines import LineReader
     from bpfpack.runner.events.formatter import OutputFormat
+    from bpfpack.runner.events.tables import MapOutput
     from bpfpack.runner.plan import Plan
 
 
@@ -36,6 +38,7 @@ class PackageSession:
         self._spec, self._config = spec, config
         self._clock = SystemClock()
         self._readers: dict[str, EventReader] = {}
+        self._samplers: dict[str, Callable[[], Record | None]] = {}
         self._lines: dict[str, LineReader] = {}
         self._closed = False
 
@@ -124,11 +127,39 @@ class PackageSession:
         self._check_open()
         found = self._declared(name)
         if found.kind != "events":
-            how = "text" if found.kind == "text" else "map"
+            how = {"text": "text", "stacks": "map"}.get(found.kind, "sample")
+            what = name if how == "sample" else found.map
             raise UsageError(f"output {name} is {found.kind}, no events").with_hint(
-                f"session.{how}({found.map!r}) reads it"
+                f"session.{how}({what!r}) reads it"
             )
         return found
+
+    def sample(self, name: str) -> "Record | None":
+        """A table or a histogram as it is now: what its line of `bpfpack run -o json` has.
+
+        Values of per-CPU maps are added up; a histogram has what was added since it was last
+        sampled, and is None for nothing.  Raises UsageError, KernelError.
+        """
+        from bpfpack.runner.api.samples import KINDS, OutputSampler
+
+        self._check_open()
+        found = self._declared(name)
+        if found.kind not in KINDS:
+            raise UsageError(f"output {name} is {found.kind}, neither table nor histogram")
+        if name not in self._samplers:
+            self._samplers[name] = OutputSampler(
+                found, self._map_output(found), self.raw.map(found.map)
+            )
+        return self._samplers[name]()
+
+    def _map_output(self, output: Output) -> "MapOutput":
+        from bpfpack.runner.events.tables import MapOutput
+
+        of = next(m for m in self._spec.maps if m.name == output.map)
+        key, value = key_value_layouts(self._spec, self._config, of)
+        counter = LossCounter.of(self._spec, output.map, self.raw.map)
+        lost = counter.read if counter else None
+        return MapOutput(name=output.name, key=key, value=value, lost=lost)
 
     def _declared(self, name: str) -> Output:
         outputs = self.outputs
