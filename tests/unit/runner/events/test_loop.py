@@ -123,6 +123,7 @@ def test_a_slow_reader_is_waited_for_or_what_it_misses_is_counted(
     harness: Harness, drops: bool
 ) -> None:
     count, empty, found = 100_000, threading.Event(), bytearray()
+    target = os.eventfd(0)
     over = os.eventfd(0)
 
     class Told(Source):
@@ -146,6 +147,7 @@ def test_a_slow_reader_is_waited_for_or_what_it_misses_is_counted(
     os.close(over)
     os.dup2(os.open(os.devnull, os.O_WRONLY), harness.writing)
     reader.join()
+    os.close(target)
     assert (result.events, result.lost, result.dropped) == (count, 0, 0)
     assert found.count(b"\n") == count - result.left_out
     assert bytes(found) == b'{"n":1}\n' * found.count(b"\n")
