@@ -231,6 +231,22 @@ class TestPerf:
                     _cause(1)
             assert _sequences(source, most) == list(range(300))
 
+    def test_unordered_they_come_as_each_processor_has_them(self) -> None:
+        with opened(PERF, values=ME) as session:
+            source = PerfBufferSource(session.map("events"), ordered=False)
+            try:
+                session.attach()
+                with hopping() as hop:
+                    for _ in range(300):
+                        hop()
+                        _cause(1)
+                found = _sequences(source)
+                assert sorted(found) == list(range(300))
+                cpus = len(os.sched_getaffinity(0))
+                assert cpus == 1 or found != list(range(300))
+            finally:
+                source.close()
+
     def test_a_batch_holds_no_more_than_asked_for(self) -> None:
         with opened(PERF, outputs=(EVENTS,), values=ME) as session:
             session.attach()

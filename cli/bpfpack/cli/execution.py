@@ -49,7 +49,13 @@ _EXITS: Final = {
     "sighup": Exit.SIGHUP,
 }
 #: Formats that a terminal would make nothing of, and what they are.
-_NOT_FOR_TERMINALS: Final = {"raw": "raw records", "flamegraph.svg": "pictures"}
+_NOT_FOR_TERMINALS: Final = {
+    "raw": "raw records",
+    "flamegraph.svg": "pictures",
+    "arrow": "Arrow streams",
+}
+#: Formats without lines.
+_NO_LINES: Final = ("raw", "arrow", "parquet")
 #: What a command gets when something else ends the run before it.
 _PASSED_ON: Final = {
     "sigint": signal.SIGINT,
@@ -70,7 +76,12 @@ class Settings:
     @property
     def lines(self) -> bool:
         """Whether a newline ends each event."""
-        return all(one.shape != "raw" for one in self.shown)
+        return all(one.shape not in _NO_LINES for one in self.shown)
+
+    @property
+    def atomic(self) -> bool:
+        """Whether the file is there only when it is whole."""
+        return any(one.shape == "parquet" for one in self.shown)
 
     @property
     def texts(self) -> bool:
@@ -100,11 +111,12 @@ def execute(
     capabilities.require(plan.capabilities, f"run {plan.package}")
     with (
         _journal(host, plan, chosen) as journal,
-        _destination(request) as out,
+        _destination(request, chosen) as out,
         StopSignals() as stop,
     ):
         if not chosen.lines:
-            refuse_raw_terminal(out, force=request.flag("force"))
+            what = _NOT_FOR_TERMINALS.get(chosen.shown[0].shape, "files")
+            refuse_raw_terminal(out, force=request.flag("force"), what=what)
         if target is not None:
             stop.at_exit.append(target.give_up)
         with (
@@ -260,6 +272,10 @@ def settings(spec: ObjectSpec, plan: Plan, request: RunRequest) -> Settings:
         )
     shown = choose(plan.package, plan.outputs, request.values("output"))
     for one in shown:
+        if one.shape == "arrow" or one.shape == "parquet":
+            from bpfpack.cli.columnar import check
+
+            check(one.shape, request.value("file"))
         what = _NOT_FOR_TERMINALS.get(one.shape)
         if what is not None and not request.flag("file"):
             refuse_raw_terminal(sys.stdout.fileno(), force=request.flag("force"), what=what)
@@ -331,11 +347,17 @@ def _trace_shape(shown: Sequence[Shown], request: RunRequest) -> Literal["table"
 
 
 @contextmanager
-def _destination(request: RunRequest) -> Iterator[int]:
+def _destination(request: RunRequest, chosen: Settings) -> Iterator[int]:
     """The descriptor that events go to: of ``-f FILE``, emptied first."""
     path = request.value("file")
     if path is None or path == "-":
         yield sys.stdout.fileno()
+        return
+    if chosen.atomic:
+        from bpfpack.cli.columnar import whole_file
+
+        with whole_file(path) as fd:
+            yield fd
         return
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY, 0o666)

@@ -12,7 +12,7 @@ from bpfpack.spec.errors import UsageError
 from bpfpack.spec.value import valuetype
 
 OUTPUTS: Final = (
-    *("table", "json", "json-array", "csv", "tsv", "yaml", "raw"),
+    *("table", "json", "json-array", "csv", "tsv", "yaml", "raw", "arrow", "parquet"),
     *("folded", "flamegraph.svg"),
 )
 #: How like an option another word must be to be taken for its misspelling.
@@ -47,7 +47,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         long="--output",
         short="-o",
         metavar="[NAME:]FORMAT",
-        help="table (default), json, json-array, csv, tsv, yaml, raw; "
+        help="table (default), json, json-array, csv, tsv, yaml, raw, arrow, parquet; "
         "stacks: folded, flamegraph.svg; repeatable",
         choices=OUTPUTS,
         named=True,
@@ -192,6 +192,11 @@ OPTIONS: Final[tuple[Option, ...]] = (
         metavar="ENGINE",
         help="what formats events: wasm, reference (plain Python) or auto (default)",
         choices=ENGINES,
+    ),
+    Option(
+        name="unordered",
+        long="--unordered",
+        help="show events of perf buffers as each CPU has them, not merged by time",
     ),
     Option(
         name="on_slow",

@@ -31,6 +31,7 @@ from bpfpack.spec.value import field, replace, valuetype
 if TYPE_CHECKING:
     from bpfpack.cli.narrowing import Narrowing
     from bpfpack.cli.windowing import Windows
+    from bpfpack.runner.columns.streams import ColumnOutput
     from bpfpack.runner.engine.host import Engine, Program
     from bpfpack.runner.events.entries import Elements
     from bpfpack.runner.events.tables import MapOutput
@@ -44,9 +45,9 @@ if TYPE_CHECKING:
 #: What only stacks are shown as.
 _OF_STACKS: Final = ("folded", "flamegraph.svg")
 #: What only events are shown as.
-_OF_EVENTS: Final = ("json-array", "tsv", "yaml", "raw")
+_OF_EVENTS: Final = ("json-array", "tsv", "yaml", "raw", "arrow", "parquet")
 #: What has room for one output.
-_OF_ONE: Final = ("json-array", "csv", "tsv", "raw", *_OF_STACKS)
+_OF_ONE: Final = ("json-array", "csv", "tsv", "raw", "arrow", "parquet", *_OF_STACKS)
 #: What can be shown CPU by CPU.
 _OF_EACH_CPU: Final = ("table", "histogram")
 #: How often a table is read unless the package says.
@@ -145,10 +146,12 @@ class Showing:
     trace: Literal["table", "json"] | None
     terminal: "Screen | None"
     each_cpu: bool = False
+    ordered: bool = True
     engine: "Engine | None" = None
     narrowing: "Narrowing | None" = None
     windows: "Windows | None" = None
     _unsaid: dict[str, list[str]] = field(default_factory=dict)
+    _columns: "dict[str, ColumnOutput]" = field(default_factory=dict)
 
     @property
     def _alone(self) -> bool:
@@ -161,6 +164,7 @@ class Showing:
 
     def compiled(self) -> "Compiled":
         """What the engine runs for each output that it shows: it reads their buffers itself."""
+        self._make_columns()
         if self.engine is None:
             return {}
         from bpfpack.runner.engine.program import assemble
@@ -174,6 +178,8 @@ class Showing:
                 with suppress(SpecError):
                     if self.windows:
                         program = self.windows.program(self.engine, name, image)
+                    elif name in self._columns:
+                        program = self._columns[name].program(self.engine, image)
                     else:
                         program = self.engine.load(
                             partial(assemble, one.shape, about, filtered=image),
@@ -183,6 +189,14 @@ class Showing:
                     if self.narrowing:
                         self.narrowing.loaded(name, program)
         return found
+
+    def _make_columns(self) -> None:
+        for one in self.shown:
+            if one.shape == "arrow" or one.shape == "parquet":
+                from bpfpack.cli.columnar import column_output
+
+                about = self.event_output(one.output)
+                self._columns[one.output.name] = column_output(one.shape, about)
 
     def streams(
         self,
@@ -234,11 +248,13 @@ class Showing:
             program,
             session.map(one.output.map),
             pages=session.plan.perf_pages.get(one.output.map),
+            ordered=self.ordered,
             header=header,
             lost=counter.read if counter else None,
         )
         closing.callback(stream.close)
-        return stream
+        columns = self._columns.get(one.output.name)
+        return columns.stream(stream) if columns else stream
 
     def _stream(self, session: Session, one: Shown) -> Stream:
         source = session.sources[one.output.name]
@@ -252,6 +268,8 @@ class Showing:
     def _formatter(self, one: Shown) -> Formatter:
         if self.windows:
             return self.windows.formatter(one.output.name)
+        if one.output.name in self._columns:
+            return self._columns[one.output.name].formatter()
         return make_formatter(one.shape, self.event_output(one.output), terminal=self.terminal)
 
     def event_output(self, output: Output) -> EventOutput:
@@ -272,6 +290,8 @@ class Showing:
         Windows of events, too; called when their streams are there.
         """
         found = self.windows.sampled(self.terminal) if self.windows else []
+        # What ends a file of columns is made when all are there.
+        found += [Sampled(sampler=one, interval=None) for one in self._columns.values()]
         for one in self.shown:
             if one.output.kind == "stacks":
                 from bpfpack.cli.stacking import sampled_stacks

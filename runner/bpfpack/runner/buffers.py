@@ -81,6 +81,8 @@ class RingBufferSource:
 class PerfBufferSource:
     """A perf buffer: a ring of ``pages`` (a power of two) for each CPU, merged by time.
 
+    Not ``ordered`` they come as they are found: a tenth of a ms sooner.
+
     A record may be up to 7 bytes longer than what the program wrote: the kernel pads it,
     and keeps no note of that.
     """
@@ -92,10 +94,11 @@ class PerfBufferSource:
         pages: int = PERF_PAGES,
         capacity: int = _CAPACITY,
         into: memoryview | None = None,
+        ordered: bool = True,
     ) -> None:
         """``into``: where records are put as in a ring buffer, in place of memory of our own."""
         self._filling = Filling(capacity, into)
-        self._native = _open_perf(array, pages, self._filling)
+        self._native = _open_perf(array, pages, self._filling, ordered=ordered)
 
     @property
     def fd(self) -> int:
@@ -135,10 +138,10 @@ def _open_ring(ring: Map, into: Filling) -> NativeRing:
             raise
 
 
-def _open_perf(array: Map, pages: int, into: Filling) -> NativePerf:
+def _open_perf(array: Map, pages: int, into: Filling, *, ordered: bool) -> NativePerf:
     with captured() as messages:
         try:
-            return NativePerf.open(array.fd, pages, into)
+            return NativePerf.open(array.fd, pages, into, ordered=ordered)
         except KernelError as e:
             e.add_note("\n".join(messages))
             if e.errno != errno.EPERM:
@@ -156,13 +159,14 @@ class ClosableSource(Source, Protocol):
         """Give the memory back; a second call does nothing."""
 
 
-def open_source(of: Map, *, pages: int | None = None) -> ClosableSource:
+def open_source(of: Map, *, pages: int | None = None, ordered: bool = True) -> ClosableSource:
     """The source for a map that carries events; raises KernelError, Unsupported.
 
-    ``pages``, a power of two, is the size of a perf buffer for each processor.
+    ``pages``, a power of two, is the size of a perf buffer for each processor; ``ordered`` merges
+    these by time.
     """
     if of.type == RINGBUF:
         return RingBufferSource(of)
     if of.type == PERF_EVENT_ARRAY:
-        return PerfBufferSource(of, pages=pages or PERF_PAGES)
+        return PerfBufferSource(of, pages=pages or PERF_PAGES, ordered=ordered)
     raise Unsupported(of.name, f"map type {of.type} carries no events")

@@ -33,6 +33,7 @@ class Session:
         self.links: list[Link] = []
         self.sources: dict[str, ClosableSource] = {}
         self._texts: dict[str, TextLink] = {}
+        self._ordered = True
         #: What is to be closed before the session is.
         self.closing = ExitStack()
 
@@ -44,12 +45,14 @@ class Session:
         kernel: Kernel | None = None,
         journal: "Journal | None" = None,
         unread: Collection[str] = (),
+        ordered: bool = True,
     ) -> "Session":
         """Load the verified bytes as planned and open the outputs; nothing runs yet.
 
-        The buffers of the outputs ``unread`` are left to the caller.  A plan that `outlives`
-        takes a ``journal``, which `reaper.guarded` gives.  Raises MissingCapability,
-        ProgramRejected, Unsupported, KernelError, SpecError.
+        The buffers of the outputs ``unread`` are left to the caller; those of several processors
+        are merged by time if ``ordered``.  A plan that `outlives` takes a ``journal``, which
+        `reaper.guarded` gives.  Raises MissingCapability, ProgramRejected, Unsupported,
+        KernelError, SpecError.
         """
         capabilities.require(plan.capabilities, f"run {plan.package}")
         with explained():
@@ -59,6 +62,7 @@ class Session:
             except BaseException:
                 opened.close()
                 raise
+            session._ordered = ordered
             try:
                 session._open_sources(unread)
             except BaseException:
@@ -74,7 +78,7 @@ class Session:
     def read(self, output: Output) -> ClosableSource:
         """Open the buffer of an output that was left unread; raises KernelError, Unsupported."""
         of, pages = self.map(output.map), self.plan.perf_pages.get(output.map)
-        self.sources[output.name] = source = open_source(of, pages=pages)
+        self.sources[output.name] = source = open_source(of, pages=pages, ordered=self._ordered)
         return source
 
     def attach(self) -> None:

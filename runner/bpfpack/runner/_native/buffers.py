@@ -131,10 +131,13 @@ class Filling:
 
 
 class Merge:
-    """Records of several rings, put in the order of their times; holds ``capacity`` bytes."""
+    """Records of several rings, put in the order of their times; holds ``capacity`` bytes.
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    Not ``ordered`` they stay in that in which they came.
+    """
+
+    def __init__(self, capacity: int, *, ordered: bool = True) -> None:
+        self._capacity, self._ordered = capacity, ordered
         # (time, place among all, record): the place keeps those of one moment as they came.
         self._held: list[tuple[int, int, bytes]] = []
         self._size = self._count = 0
@@ -157,10 +160,15 @@ class Merge:
 
     def give(self, into: Filling, until: float) -> None:
         """Put the oldest, up to a time, into a batch that has begun."""
-        self._held.sort()
+        if self._ordered:
+            self._held.sort()
         given = 0
         for when, _, record in self._held:
-            if when > until or len(into.records) == into.most or not into.put(record):
+            if (
+                (self._ordered and when > until)
+                or len(into.records) == into.most
+                or not into.put(record)
+            ):
                 break
             self._size -= len(record)
             given += 1
@@ -238,12 +246,14 @@ class NativePerf(Handle):
     (commit 119a784c8127, "perf/core: Add a new read format to get a number of lost
     samples").  What PERF_RECORD_LOST announces is no substitute: it comes with the next
     record that finds room, so never for the last losses of a run.  Records bear the time of
-    CLOCK_MONOTONIC, in whose order they come.
+    CLOCK_MONOTONIC, and come in that order if ``ordered``.
     """
 
-    def __init__(self, map_fd: int, pages: int, into: Filling, *, counts: bool) -> None:
+    def __init__(
+        self, map_fd: int, pages: int, into: Filling, *, counts: bool, ordered: bool = True
+    ) -> None:
         self._into, self._counts = into, counts
-        self._merge = Merge(max(len(into.memory), 1))
+        self._merge = Merge(max(len(into.memory), 1), ordered=ordered)
         self._callback = _PERF_CALLBACK(self._on_event)
         attr = _PerfAttr(
             type=_PERF_TYPE_SOFTWARE,
@@ -265,14 +275,14 @@ class NativePerf(Handle):
         self._next = 0
 
     @classmethod
-    def open(cls, map_fd: int, pages: int, into: Filling) -> "NativePerf":
+    def open(cls, map_fd: int, pages: int, into: Filling, *, ordered: bool = True) -> "NativePerf":
         """Open one that counts, or where the kernel cannot, one that does not."""
         try:
-            return cls(map_fd, pages, into, counts=True)
+            return cls(map_fd, pages, into, counts=True, ordered=ordered)
         except KernelError as e:
             if e.errno != errno.EINVAL:
                 raise
-        return cls(map_fd, pages, into, counts=False)
+        return cls(map_fd, pages, into, counts=False, ordered=ordered)
 
     def _on_event(self, context: int, cpu: int, address: int) -> int:
         try:

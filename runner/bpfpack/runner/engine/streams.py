@@ -39,19 +39,21 @@ def open_stream(
     of: Map,
     *,
     pages: int | None = None,
+    ordered: bool = True,
     header: Callable[[], bytes | None],
     lost: Callable[[], int] | None = None,
 ) -> ClosableStream:
     """The stream of a map that carries events.
 
-    ``pages``, a power of two, is the size of a perf buffer for each processor; ``lost`` counts
-    what found no room, where the program does.  Raises KernelError, EngineError, Unsupported.
+    ``pages``, a power of two, is the size of a perf buffer for each processor; ``ordered`` merges
+    these by time; ``lost`` counts what found no room, where the program does.  Raises
+    KernelError, EngineError, Unsupported.
     """
     if of.type == RINGBUF:
         return RingStream(program, of, header=header, lost=lost)
     if of.type == PERF_EVENT_ARRAY:
-        pages = pages or PERF_PAGES
-        return PerfStream(program, of, pages=pages, header=header, lost=lost)
+        into = pages or PERF_PAGES
+        return PerfStream(program, of, pages=into, ordered=ordered, header=header, lost=lost)
     raise Unsupported(of.name, f"map type {of.type} carries no events")
 
 
@@ -108,6 +110,7 @@ class PerfStream:
         array: Map,
         *,
         pages: int,
+        ordered: bool,
         header: Callable[[], bytes | None],
         lost: Callable[[], int] | None = None,
     ) -> None:
@@ -115,7 +118,7 @@ class PerfStream:
         self._staging = program.engine.memory.place(_STAGED)
         self._call = Call(program)
         into = program.engine.memory.view(self._staging, _STAGED)
-        self._source = PerfBufferSource(array, pages=pages, into=into)
+        self._source = PerfBufferSource(array, pages=pages, into=into, ordered=ordered)
 
     @property
     def fd(self) -> int:
