@@ -85,6 +85,30 @@ def test_the_same_sources_give_the_same_bytes(made: Path, tree: Path, tmp_path: 
     assert sha256(again) == sha256(made)
 
 
+FULL_DISK = """#!/bin/sh
+[ "$1" = --print-architecture ] && exec /usr/bin/dpkg-deb "$@"
+for last; do :; done
+printf half >"$last" || printf half >"$last/bpfpack_0.1.0-1_amd64.deb"
+exit 2
+"""
+
+
+def test_half_a_package_has_no_name_of_a_whole_one(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "dpkg-deb").write_text(FULL_DISK)
+    (tmp_path / "bin" / "dpkg-deb").chmod(0o755)
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [tree / "scripts/package-deb", out],
+        check=False,
+        capture_output=True,
+        env=os.environ
+        | {"SOURCE_DATE_EPOCH": "1700000000", "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 2
+    assert list(out.iterdir()) == []
+
+
 def test_lintian_finds_nothing(made: Path) -> None:
     done = subprocess.run(
         ["lintian", "--fail-on=error,warning", "--allow-root", made],
