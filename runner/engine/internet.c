@@ -14,7 +14,7 @@ static u8 *dotted(u8 *out, const u8 *bytes)
 static void ordered(u8 *to, const u8 *from, u32 size, u8 swap)
 {
     for (u32 i = 0; i < size; i++)
-        to[i] = from[swap ? size - 1 - i : i];
+        to[i] = from[swap & BP_REVERSED ? size - 1 - i : i];
 }
 
 u8 *bp_ipv4(u8 *out, const u8 *from, u8 swap)

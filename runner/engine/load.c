@@ -6,7 +6,7 @@
 static void gather(u64 *limbs, const struct bp_field *field, const u8 *from)
 {
     for (u32 i = 0; i < field->size; i++) {
-        u32 place = field->swap ? field->size - 1 - i : i;
+        u32 place = field->swap & BP_BIG ? field->size - 1 - i : i;
         limbs[place / 8] |= (u64)from[i] << 8 * (place % 8);
     }
 }
@@ -36,9 +36,9 @@ struct bp_number bp_number(const struct bp_field *field, const u8 *from)
 {
     u64 limbs[4] = {0, 0, 0, 0};
     if (field->size == 8)
-        limbs[0] = field->swap ? __builtin_bswap64(bp_load64(from)) : bp_load64(from);
+        limbs[0] = field->swap & BP_BIG ? __builtin_bswap64(bp_load64(from)) : bp_load64(from);
     else if (field->size == 4)
-        limbs[0] = field->swap ? __builtin_bswap32(bp_load32(from)) : bp_load32(from);
+        limbs[0] = field->swap & BP_BIG ? __builtin_bswap32(bp_load32(from)) : bp_load32(from);
     else
         gather(limbs, field, from);
     u32 bits = field->bits ? field->bits : 8 * field->size;

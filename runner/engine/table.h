@@ -31,6 +31,11 @@ enum bp_base {
 
 #define BP_QUICK_SIGNED 16
 
+enum bp_swap {
+    BP_BIG = 1,      /* the most significant byte of a number is first */
+    BP_REVERSED = 2, /* the last byte of an address is: it may be read as a number all the same */
+};
+
 /* One leaf of a record: where it is, and how it is read.  Every form and the filter use these. */
 struct bp_field {
     u32 offset;
@@ -41,7 +46,7 @@ struct bp_field {
     u8 depth;    /* dimensions of an array, of which `dimensions` has all but the first */
     u8 base;     /* enum bp_base */
     u8 is_signed;
-    u8 swap;     /* the most significant byte of a number, or the last one of an address, is first */
+    u8 swap;     /* enum bp_swap */
     u8 shift;    /* a bit-field: its `bits` above the lowest `shift` of the number */
     u8 bits;     /* 0: no bit-field */
     u8 clock;    /* of a timestamp: which of bp_program.clocks */

@@ -68,7 +68,7 @@ static u8 *timestamp(struct bp_program *program, u8 *out, const struct bp_op *op
 
 static double real(const struct bp_field *field, const u8 *from)
 {
-    u64 bits = field->swap ? __builtin_bswap64(bp_load64(from)) : bp_load64(from);
+    u64 bits = field->swap & BP_BIG ? __builtin_bswap64(bp_load64(from)) : bp_load64(from);
     double wide;
     __builtin_memcpy(&wide, &bits, 8);
     return wide;
@@ -76,7 +76,7 @@ static double real(const struct bp_field *field, const u8 *from)
 
 static double single(const struct bp_field *field, const u8 *from)
 {
-    u32 bits = field->swap ? __builtin_bswap32(bp_load32(from)) : bp_load32(from);
+    u32 bits = field->swap & BP_BIG ? __builtin_bswap32(bp_load32(from)) : bp_load32(from);
     float narrow;
     __builtin_memcpy(&narrow, &bits, 4);
     return narrow;

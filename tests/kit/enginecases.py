@@ -127,7 +127,7 @@ class _Maker:
         btf = Btf.parse(types.writer.build(), order)
         plain = RecordLayout.of(btf, type_id)
         displays = {}
-        for name in {_without_subscripts(f.path) for f in plain.fields}:
+        for name in sorted({_without_subscripts(f.path) for f in plain.fields}):
             display = self.display()
             try:
                 RecordLayout.of(btf, type_id, {name: display})

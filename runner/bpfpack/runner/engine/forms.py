@@ -119,10 +119,10 @@ def _cells(known: Known, manner: Manner, form: Separated) -> Form:
     types = []
     for number, own in enumerate(places):
         index_of = {place: index for index, place in enumerate(own)}
-        text = quoted(printable(known.kinds[number])) + between if known.kinds else ""
+        text = quoted(printable(known.kinds[number])) if known.kinds else ""
         cells = []
         for place in range(len(columns)):
-            if place:
+            if place or known.kinds:
                 text += between
             if place in index_of:
                 cells.append(Cell(before=text, index=index_of[place]))

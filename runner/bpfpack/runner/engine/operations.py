@@ -94,6 +94,8 @@ _ROOM: Final = {
     },
     **{Kind.IPV4: 17, Kind.IPV6: 47},
 }
+#: ``enum bp_swap``.
+_BIG, _REVERSED = 1, 2
 #: BP_QUICK_SIGNED of ``runner/engine/table.h``.
 _QUICK_SIGNED: Final = 16
 _NUMBER_ROOM: Final = 42
@@ -151,14 +153,15 @@ class Operation(NamedTuple):
 def put_field(image: Image, field: Field, byte_order: ByteOrder) -> tuple[int, ...]:
     """One ``struct bp_field``; raises SpecError for what no record can have."""
     _check(field)
-    swapped = _is_swapped(field, byte_order)
+    big = is_big(field, byte_order)
+    swap = (_BIG if big else 0) | (_REVERSED if _is_reversed(field, byte_order) else 0)
     inner = [prod(field.dimensions[i:]) for i in range(1, len(field.dimensions))]
     return (
         *(field.offset, field.size, prod(field.dimensions), _end(field)),
         image.table(NUMBER, [(n,) for n in inner]).at,
         *(len(field.dimensions), _BASES.get(field.base, 0), field.signed),
-        *(swapped, field.shift, field.bits),
-        *(CLOCKS.index(field.clock or "mono"), _quick(field, swapped=swapped)),
+        *(swap, field.shift, field.bits),
+        *(CLOCKS.index(field.clock or "mono"), _quick(field, swapped=big)),
         _NANOSECONDS[field.unit or "ns"],
     )
 
@@ -198,9 +201,12 @@ def _quick(field: Field, *, swapped: bool) -> int:
     return field.size + (_QUICK_SIGNED if field.signed else 0)
 
 
-def _is_swapped(field: Field, byte_order: ByteOrder) -> bool:
-    if field.format in _ADDRESSES:
-        return field.order == "host" and byte_order == "little"
+def _is_reversed(field: Field, byte_order: ByteOrder) -> bool:
+    return field.format in _ADDRESSES and field.order == "host" and byte_order == "little"
+
+
+def is_big(field: Field, byte_order: ByteOrder) -> bool:
+    """Say whether the most significant byte of a number is the first."""
     return byte_order == "big" or (field.format == "port" and field.order != "host")
 
 

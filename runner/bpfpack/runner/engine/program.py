@@ -20,6 +20,7 @@ from bpfpack.runner.engine.labels import can_be
 from bpfpack.runner.engine.operations import (
     Operation,
     Room,
+    is_big,
     put_field,
     put_literal,
     put_operation,
@@ -126,7 +127,7 @@ class _Compiler:
 
     def _known_type(self, index: int, layout: RecordLayout) -> tuple[int, ...]:
         image, manner = self._image, self._form.manner
-        rows, fields = self._put_fields(index, layout)
+        fields = self._put_fields(index, layout)
         if self._form.code == RAW:
             return self._type(*fields, [], Room(0, 1))
         visible = [(i, f) for i, f in enumerate(layout.fields) if not f.hidden]
@@ -139,21 +140,19 @@ class _Compiler:
             operations.append(
                 put_operation(
                     image, manner, one, fields.at + place * FIELD.size,
-                    before=cell.before, swapped=bool(rows[place][8]),
+                    before=cell.before, swapped=is_big(one, layout.byte_order),
                     column=cell.column, right=cell.right,
                 )
             )  # fmt: skip
         return self._type(*fields, operations)
 
-    def _put_fields(
-        self, index: int, layout: RecordLayout
-    ) -> tuple[Sequence[tuple[int, ...]], Table]:
-        """The rows of a type's fields, and where they lie."""
+    def _put_fields(self, index: int, layout: RecordLayout) -> Table:
+        """Where the fields of a type lie."""
         rows = [put_field(self._image, f, layout.byte_order) for f in layout.fields]
         fields = self._image.table(FIELD, rows)
         if not index:
             self._fields = [fields.at + i * FIELD.size for i in range(fields.length)]
-        return rows, fields
+        return fields
 
     def _unknown(self) -> tuple[int, ...]:
         if self._form.code == RAW:

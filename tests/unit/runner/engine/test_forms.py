@@ -16,7 +16,13 @@ import yaml
 
 from bpfpack.runner.engine.program import assemble
 from bpfpack.runner.events import names
-from bpfpack.runner.events.formatter import ARRAY_END, make_formatter
+from bpfpack.runner.events.formatter import (
+    ARRAY_END,
+    EventOutput,
+    OutputFormat,
+    RecordType,
+    make_formatter,
+)
 from bpfpack.runner.events.terminal import Terminal
 from bpfpack.spec.errors import SpecError
 from tests.fuzz.differential import CLOCK
@@ -113,6 +119,26 @@ def test_columns_that_grew_are_told_to_the_header(arena: Arena) -> None:
     )
     again.resume(host.widths())
     assert again.header() == reference.header()
+
+
+def test_an_address_that_tells_types_apart_is_read_as_a_number(arena: Arena) -> None:
+    of = layout(field("a", "uint", 0, 4, format="ipv4", order="host"))
+    types = (RecordType(layout=of, when=0x01020304), RecordType(layout=of, when=5))
+    both = EventOutput(name="x", types=types, discriminator="a")
+    records = [struct.pack("<I", number) for number in (0x01020304, 0x04030201, 5)]
+    host = Host(partial(assemble, "json", both, clock=FixedClock()), arena)
+    assert host.format(records).decode().splitlines() == shown("json", both, *records)
+
+
+def test_types_of_which_nothing_is_shown(arena: Arena) -> None:
+    of = layout(field("a", "uint", 0, 4, hidden=True))
+    for types in ((of,), (of, of)):
+        shapes: tuple[OutputFormat, ...] = ("json", "yaml", "csv", "tsv", "table")
+        for shape in shapes:
+            host = Host(partial(assemble, shape, output(*types), clock=FixedClock()), arena)
+            assert host.format([bytes(4), b""]) == make_formatter(
+                shape, output(*types), clock=FixedClock()
+            ).format(batch(bytes(4), b""))
 
 
 @pytest.mark.parametrize(
