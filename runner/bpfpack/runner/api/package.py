@@ -1,11 +1,9 @@
 """From a verified artifact to a session: open, plan, load."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from bpfpack.runner.api.session import PackageSession
-from bpfpack.runner.api.variables import codec_of
 from bpfpack.runner.kernel import Kernel, LiveKernel
 from bpfpack.runner.package_options import (
     PackageOption,
@@ -22,6 +20,7 @@ from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.trust import VerifiedArtifact
 
 if TYPE_CHECKING:
+    from bpfpack.runner.api.session import PackageSession
     from bpfpack.runner.journal import Journal
 
 
@@ -56,6 +55,8 @@ class Package:
         attach: Sequence[str] = (),
         targets: Mapping[str, Sequence[str]] | None = None,
         map_sizes: Mapping[str, int] | None = None,
+        perf_pages: Mapping[str, int] | None = None,
+        trace_pipe: bool = False,
     ) -> Plan:
         """Decide what runs on this kernel, before anything is loaded.
 
@@ -63,22 +64,33 @@ class Package:
         or text as on the command line (``"10ms"``).  ``constants`` are any globals by their C
         names, with the values they begin with.  ``attach`` are words of ``--attach``,
         ``targets`` those of the package's options that name targets; ``map_sizes`` entries,
-        of a ring buffer bytes.  Raises UsageError, Unsupported.
+        of a ring buffer bytes, ``perf_pages`` pages of a perf buffer for each processor;
+        ``trace_pipe`` says that what bpf_printk() prints is shown.
+        Raises UsageError, Unsupported.
         """
         values = self._options(params or {})
-        for name, value in (constants or {}).items():
-            values[name] = codec_of(self.spec, self.config, find_variable(self.spec, name)).encode(
-                value
-            )
+        if constants:
+            values |= self._constants(constants)
         return plan(
             self.spec,
             self.config,
             self._kernel,
             values=values,
             map_sizes=map_sizes,
+            perf_pages=perf_pages,
             attach=attach,
             targets=targets,
+            trace_pipe=trace_pipe,
         )
+
+    def _constants(self, constants: Mapping[str, Any]) -> dict[str, bytes]:
+        from bpfpack.runner.api.variables import codec_of
+
+        found = {name: find_variable(self.spec, name) for name in constants}
+        return {
+            name: codec_of(self.spec, self.config, found[name]).encode(value)
+            for name, value in constants.items()
+        }
 
     def _options(self, params: Mapping[str, Value]) -> dict[str, bytes]:
         known = {o.param.variable: o for o in self.params.values()} | dict(self.params)
@@ -99,9 +111,11 @@ class Package:
         params: Mapping[str, Value] | None = None,
         *,
         journal: "Journal | None" = None,
-    ) -> PackageSession:
+        unread: Collection[str] = (),
+    ) -> "PackageSession":
         """Load as planned, by default with ``params`` alone; nothing runs before `attach`.
 
+        The buffers of the outputs ``unread`` are left to the caller.
         A plan that `outlives` its process (tc programs without links) takes the ``journal`` of
         `bpfpack.runner.reaper.guarded`.  Raises MissingCapability, ProgramRejected,
         Unsupported, KernelError, UsageError.
@@ -113,7 +127,9 @@ class Package:
             raise UsageError(
                 f"{self.config.name} attaches what outlives this process, which takes a journal"
             ).with_hint("with bpfpack.runner.reaper.guarded(directory) as journal: ...")
-        session = Session.open(self.artifact, chosen, self._kernel, journal)
+        from bpfpack.runner.api.session import PackageSession
+
+        session = Session.open(self.artifact, chosen, self._kernel, journal, unread)
         return PackageSession(session, self.spec, self.config)
 
 

@@ -4,9 +4,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from bpfpack.runner.api.maps import Codec, TypedMap
-from bpfpack.runner.api.outputs import EventReader
-from bpfpack.runner.api.variables import Globals
 from bpfpack.runner.events.clock import SystemClock
 from bpfpack.runner.events.formatter import EventOutput, RecordType
 from bpfpack.runner.losses import CountedSource, LossCounter
@@ -19,6 +16,9 @@ from bpfpack.spec.objectspec import ObjectSpec
 if TYPE_CHECKING:
     from bpfpack.runner.api.decoding import Record
     from bpfpack.runner.api.lines import LineReader
+    from bpfpack.runner.api.maps import TypedMap
+    from bpfpack.runner.api.outputs import EventReader
+    from bpfpack.runner.api.variables import Globals
     from bpfpack.runner.events.formatter import OutputFormat
     from bpfpack.runner.events.tables import MapOutput
     from bpfpack.runner.plan import Plan
@@ -85,7 +85,7 @@ class PackageSession:
         """What the package declares that it shows, by name."""
         return {output.name: output for output in self.plan.outputs}
 
-    def output(self, name: str) -> EventReader:
+    def output(self, name: str) -> "EventReader":
         """The events of an output, batch by batch.
 
         Raises UsageError for one that is none, that has no events, or is read as `lines`.
@@ -176,8 +176,12 @@ class PackageSession:
         )
         return EventOutput(name=output.name, types=types, discriminator=output.discriminator)
 
-    def _reader(self, output: Output) -> EventReader:
-        source = self.raw.sources[output.name]
+    def _reader(self, output: Output) -> "EventReader":
+        from bpfpack.runner.api.outputs import EventReader  # `bpfpack run` reads by its loop
+
+        source = self.raw.sources.get(output.name)
+        if source is None:
+            raise UsageError(f"output {output.name} was left to be read otherwise")
         counter = LossCounter.of(self._spec, output.map, self.raw.map)
         return EventReader(
             self._about(output), CountedSource(source, counter) if counter else source
@@ -188,8 +192,10 @@ class PackageSession:
         """The names of the maps that the package defines."""
         return tuple(m.name for m in self._spec.maps)
 
-    def map(self, name: str) -> TypedMap:
+    def map(self, name: str) -> "TypedMap":
         """A map by its name; raises UsageError for one that is not there, KernelError."""
+        from bpfpack.runner.api.maps import Codec, TypedMap
+
         self._check_open()
         found = next((m for m in self._spec.maps if m.name == name), None)
         if found is None:
@@ -206,8 +212,10 @@ class PackageSession:
         )
 
     @property
-    def globals(self) -> Globals:
+    def globals(self) -> "Globals":
         """The globals of the package."""
+        from bpfpack.runner.api.variables import Globals
+
         self._check_open()
         return Globals(self._spec, self._config, self.raw.map)
 
