@@ -75,7 +75,10 @@ class Windows:
         """What ends the windows and shows them."""
         for name, groups in self._groups.items():
             self._samplers[name] = self._sampler(name, groups, terminal)
-        return [Sampled(sampler=s, interval=self._asked.seconds) for s in self._samplers.values()]
+        return [
+            Sampled(sampler=s, interval=self._asked.seconds, more=partial(_has_more, s))
+            for s in self._samplers.values()
+        ]
 
     def _sampler(self, name: str, groups: "Groups", terminal: "Screen | None") -> WindowSampler:
         return WindowSampler(
@@ -98,6 +101,10 @@ class Windows:
         if lacking := sum(groups.lacking for groups in self._groups.values()):
             found.append(f"--show: quantiles lack {lacking:,} numbers, which had no room")
         return found
+
+
+def _has_more(sampler: WindowSampler) -> bool:
+    return sampler.more
 
 
 class _Counting:

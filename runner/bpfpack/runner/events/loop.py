@@ -68,12 +68,14 @@ class Watch(Protocol):
 class Sampled:
     """A sampler, read every ``interval`` seconds and once at the end; None: only then.
 
-    With ``fd`` it is also read when that is readable.
+    With ``fd`` it is also read when that is readable.  A sample that takes long comes in pieces:
+    ``more`` says whether some are left, and between them events are taken.
     """
 
     sampler: Sampler
     interval: float | None
     fd: int | None = None
+    more: Callable[[], bool] | None = None
 
 
 @valuetype
@@ -171,6 +173,8 @@ class Loop:
         self._target: select.poll | None = None
         self._deadline: float | None = None
         self._due: list[float | None] = []
+        #: When samples began of which pieces are left, by their samplers' places.
+        self._begun: dict[int, float] = {}
         self._drops = drops
         self._events = self._filtered = self._left_out = 0
         self._discarded = 0
@@ -283,9 +287,17 @@ class Loop:
             due = self._due[i]
             if due is not None and now >= due and self._left() > 0:
                 self._sample(sampled.sampler)
-                # From now, not from when it was due: a slow reader gets no burst.
-                self._due[i] = None if sampled.interval is None else now + sampled.interval
+                self._due[i] = self._next(i, now)
         return passed
+
+    def _next(self, place: int, now: float) -> float | None:
+        """When a sampler that was read is to be read again."""
+        sampled, began = self._samplers[place], self._begun.pop(place, now)
+        if sampled.more is not None and sampled.more():
+            self._begun[place] = began
+            return now
+        # From now, not from when it was due: a slow reader gets no burst.
+        return None if sampled.interval is None else max(now, began + sampled.interval)
 
     def _take(self, stream: EventStream) -> Taken:
         left = self._left()
@@ -329,6 +341,15 @@ class Loop:
         if text and not self._streams:
             self._events += 1
 
+    def _sample_whole(self, sampled: Sampled) -> None:
+        """All that is left of a sample, and all of the last one."""
+        more = sampled.more or (lambda: False)
+        while more():
+            self._sample(sampled.sampler)
+        self._sample(sampled.sampler)
+        while more():
+            self._sample(sampled.sampler)
+
     def _sleep(self, waiting: select.epoll) -> None:
         times = [due for due in (self._deadline, *self._due) if due is not None]
         left = max(0.0, min(times) - time.monotonic()) if times else LONGEST_WAIT
@@ -359,7 +380,7 @@ class Loop:
         if moving:
             for sampled in self._samplers:
                 if self._left() > 0 or self._streams:
-                    self._sample(sampled.sampler)
+                    self._sample_whole(sampled)
             self._sink.write(self._footer)
             moving = self._finish()
         if not moving:

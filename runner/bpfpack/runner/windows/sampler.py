@@ -8,8 +8,7 @@ Rows are sorted by the first value that is shown, from the largest, unless told.
 """
 
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 from bpfpack.runner.events.clock import SystemClock, WallClock
@@ -28,6 +27,8 @@ from bpfpack.spec.safetext import fit, json_string, printable
 SHAPES: Final = ("table", "json", "json-array", "csv", "tsv")
 #: Lines of a terminal that a block needs besides its rows: time, titles, rest, prompt.
 _AROUND: Final = 4
+#: Seconds that a piece of a window takes to be made: a ring of 256 KiB has room for 3,000 events.
+_MOMENT: Final = 0.005
 _BILLION: Final = 1_000_000_000
 
 
@@ -60,6 +61,7 @@ class WindowSampler:
         clock: WallClock | None = None,
         now: Callable[[], int] = time.time_ns,
         ticks: Callable[[], int] = time.monotonic_ns,
+        moment: float = _MOMENT,
     ) -> None:
         self._shape, self._groups, self._output = shape, groups, grouping.output
         self._clock = clock or SystemClock()
@@ -67,7 +69,8 @@ class WindowSampler:
         self._order = [(self._place(name), largest) for name, largest in order]
         self._order = self._order or [(self._about.keys, True)]
         self._limit, self._terminal = limit, terminal
-        self._now, self._ticks = now, ticks
+        self._now, self._ticks, self._moment = now, ticks, moment
+        self._pieces: Iterator[str] | None = None
         self._block = Columns(self._about.columns, terminal)
         self._begun, self._windows, self._rows, self._drawn = ticks(), 0, 0, 0
 
@@ -76,23 +79,42 @@ class WindowSampler:
         self._begun = self._ticks()
         return b"[\n" if self._shape == "json-array" else None
 
+    @property
+    def more(self) -> bool:
+        """Whether pieces of the last window are left."""
+        return self._pieces is not None
+
     def sample(self) -> bytes:
-        """End a window; what follows is of the next one."""
+        """End a window, and show what takes no longer than a moment; or show the next piece.
+
+        Meanwhile a small buffer would be full.
+        """
+        if self._pieces is None:
+            self._pieces = self._window()
+        until, found = time.monotonic() + self._moment, []
+        for piece in self._pieces:
+            found.append(piece)
+            if time.monotonic() >= until:
+                break
+        else:
+            self._pieces = None
+        return "".join(found).encode()
+
+    def _window(self) -> Iterator[str]:
+        """A whole window, in pieces of little work."""
         self._clock.refresh()
-        groups, end = self._groups.take(), self._ticks()
+        groups, end, now = self._groups.take(), self._ticks(), self._now()
         lasted, self._begun = round((end - self._begun) / _BILLION, 3), end
         if not groups and not self._about.keys:
             groups = [_Nothing()]
         self._windows += 1
         match self._shape:
             case "json" | "json-array":
-                lines = self._json(groups, lasted)
+                yield from self._json(groups, now, lasted)
             case "csv" | "tsv":
-                lines = self._cells(groups, lasted)
+                yield from self._cells(groups, now, lasted)
             case _:
-                lines = self._table(groups, lasted)
-        text = "".join(f"{line}\n" for line in lines)
-        return (self._over(len(lines)) + text if self._shape == "table" else text).encode()
+                yield from self._table(groups, now, lasted)
 
     def _place(self, name: str) -> int:
         names = self._about.names
@@ -103,17 +125,23 @@ class WindowSampler:
             raise error.with_hint(near(name, names).replace("the fields", "its columns"))
         return names.index(name)
 
-    def _sorted(self, groups: Sequence[Group], most: int | None = None) -> list[Group]:
-        """The first rows; what no group was left for comes last."""
-        if self._limit is not None:
-            most = self._limit if most is None else min(most, self._limit)
-        named = sorted((g for g in groups if g.key is not None), key=lambda g: g.key or b"")
+    def _sort(self, groups: Sequence[Group], into: list[Group], most: int | None) -> Iterator[str]:
+        """Find the first rows; what no group was left for comes last."""
+        named: list[tuple[Sequence[Any], bytes, Group]] = []
+        for group in groups:
+            if group.key is not None:
+                ranks = [self._rank(place, largest, group) for place, largest in self._order]
+                named.append((ranks, group.key, group))
+            yield ""
+        named.sort(key=lambda row: row[1])
         # A sort keeps the order of equals: the first column is the last to be sorted by.
-        for place, largest in reversed(self._order):
-            named.sort(key=partial(self._rising, place, largest), reverse=largest)
-        return [*named, *(g for g in groups if g.key is None)][:most]
+        for place in reversed(range(len(self._order))):
+            named.sort(key=lambda row: row[0][place], reverse=self._order[place][1])
+        into += [row[2] for row in named]
+        into += [group for group in groups if group.key is None]
+        del into[most if most is not None else len(into) :]
 
-    def _rising(self, place: int, largest: bool, group: Group) -> tuple[Any, ...]:
+    def _rank(self, place: int, largest: bool, group: Group) -> tuple[Any, ...]:
         about = self._about
         if place >= about.keys:
             value: Any = about.one(group, place - about.keys)
@@ -129,54 +157,60 @@ class WindowSampler:
             name = f"_{name}"
         return name
 
-    def _json(self, groups: Sequence[Group], lasted: float) -> list[str]:
+    def _json(self, groups: Sequence[Group], now: int, lasted: float) -> Iterator[str]:
         about, first = self._about, ""
         if not self._output.alone:
             first = f"{json_string(self._free('output'))}:{json_string(self._output.name)},"
-        first += f'{json_string(self._free("time"))}:"{utc(self._now())}",'
+        first += f'{json_string(self._free("time"))}:"{utc(now)}",'
         first += f"{json_string(self._free('seconds'))}:{lasted!r}"
         names = [json_string(name) for name in about.names]
-        lines = []
-        for group in self._sorted(groups):
+        shown: list[Group] = []
+        yield from self._sort(groups, shown, self._limit)
+        for group in shown:
             members = [first] if group.key is not None else [first, f'"{OTHER}":true']
             for name, column, raw in zip(names, about.columns, about.read(group), strict=True):
                 value = raw if column.value is None or raw is None else column.value(raw)
                 members.append(f"{name}:{dump(value)}")
             comma = "," if self._shape == "json-array" and self._rows else ""
-            lines.append(f"{comma}{{{','.join(members)}}}")
+            yield f"{comma}{{{','.join(members)}}}\n"
             self._rows += 1
-        return lines
 
-    def _cells(self, groups: Sequence[Group], lasted: float) -> list[str]:
+    def _cells(self, groups: Sequence[Group], now: int, lasted: float) -> Iterator[str]:
         about, form = self._about, SEPARATED[self._shape]
-        lines = []
         if self._windows == 1:
             names = [self._free("time"), self._free("seconds"), *about.names]
-            lines.append(form.between.join(form.quoted(printable(name)) for name in names))
-        now = utc(self._now()) or ""
-        for group in self._sorted(groups):
+            yield form.between.join(form.quoted(printable(name)) for name in names) + "\n"
+        first = [utc(now) or "", repr(lasted)]
+        shown: list[Group] = []
+        yield from self._sort(groups, shown, self._limit)
+        for group in shown:
             raws = about.read(group)
             row = [
                 cell_text(column, raw, form.quoted)
                 for column, raw in zip(about.columns, raws, strict=True)
             ]
-            lines.append(form.between.join([now, repr(lasted), *self._named(group, row)]))
-        return lines
+            yield form.between.join([*first, *self._named(group, row)]) + "\n"
 
-    def _table(self, groups: Sequence[Group], lasted: float) -> list[str]:
-        about = self._about
-        most = max(1, self._terminal.lines - _AROUND) if self._terminal else None
-        shown = self._sorted(groups, most)
-        rows = [self._named(g, cells(about.columns, about.read(g))) for g in shown]
-        for row in rows:
-            self._block.widen(row)
+    def _table(self, groups: Sequence[Group], now: int, lasted: float) -> Iterator[str]:
+        """A block is one piece: nothing else comes between its lines."""
+        about, most = self._about, self._limit
+        if self._terminal is not None:
+            room = max(1, self._terminal.lines - _AROUND)
+            most = room if most is None else min(most, room)
+        shown: list[Group] = []
+        yield from self._sort(groups, shown, most)
+        rows = []
+        for group in shown:
+            rows.append(self._named(group, cells(about.columns, about.read(group))))
+            self._block.widen(rows[-1])
+            yield ""
         name = "" if self._output.alone else f" {printable(self._output.name)}"
-        head = f"{local(self._now())}{name}  {lasted:g}s"
+        head = f"{local(now)}{name}  {lasted:g}s"
         lines = [head if self._terminal is None else fit(head, self._terminal.columns)]
         lines += [self._block.header(), *map(self._block.line, rows)]
         if len(groups) > len(shown):
             lines.append(f"({len(groups) - len(shown)} more)")
-        return lines
+        yield self._over(len(lines)) + "".join(f"{line}\n" for line in lines)
 
     def _named(self, group: Group, row: list[str]) -> list[str]:
         """A row that says so where it is of what no group was left for."""

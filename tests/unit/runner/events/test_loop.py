@@ -270,6 +270,28 @@ def test_samples_count_as_events_when_there_are_no_others(harness: Harness) -> N
     assert (result.reason, result.events) == ("max-events", 3)
 
 
+@pytest.mark.parametrize("interval", [None, 0.001])
+def test_events_come_between_the_pieces_of_a_sample(
+    harness: Harness, interval: float | None
+) -> None:
+    class Pieces(Counter):
+        def more(self) -> bool:
+            return self.count % 3 != 0
+
+    pieces = Pieces()
+    sampled = Sampled(sampler=pieces, interval=interval, more=pieces.more)
+    harness.run(stream(Source(b"\7", b"\7", b"\7")), samplers=(sampled,), timeout=0.05)
+    count = pieces.count
+    lines = harness.text().splitlines()
+    # Whole samples, however the run ends, and one after its end.
+    assert count and count % 3 == 0
+    assert [line for line in lines if not line.startswith("{")] == [
+        str(n + 1) for n in range(count)
+    ]
+    if interval is None:
+        assert lines[-3:] == ["1", "2", "3"]
+
+
 @pytest.mark.parametrize("interval", [None, 60.0])
 def test_a_sampler_is_read_when_something_waits_for_it(
     harness: Harness, interval: float | None

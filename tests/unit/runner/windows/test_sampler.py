@@ -52,6 +52,8 @@ class Windows:
         for record in records:
             self.groups.add(memoryview(record))
         text = self.sampler.sample().decode()
+        while self.sampler.more:
+            text += self.sampler.sample().decode()
         assert text == "" or text.endswith("\n")
         return text.splitlines()
 
@@ -155,6 +157,25 @@ def test_nothing_is_sorted_last() -> None:
         order = [("max(load)", largest)]
         lines = Windows("json", "pid", "max(load)", order=order).lines(records)
         assert _column(lines, "pid") == wanted
+
+
+@pytest.mark.parametrize("shape", ["json", "csv", "table"])
+def test_a_window_may_come_in_pieces(shape: Any) -> None:
+    records = [event(pid=n % 50, lat=n) for n in range(100)]
+    whole = Windows(shape, "pid", "p50(lat)", moment=60.0)
+    pieces = Windows(shape, "pid", "p50(lat)", moment=0.0)
+    for windows in (whole, pieces):
+        for record in records:
+            windows.groups.add(memoryview(record))
+    found, steps = pieces.sampler.sample(), 1
+    pieces.groups.add(memoryview(records[7]))  # it is of the next window
+    while pieces.sampler.more:
+        found += pieces.sampler.sample()
+        steps += 1
+    assert found == whole.sampler.sample()
+    assert steps >= 50
+    assert not whole.sampler.more
+    assert len(pieces.lines()) == {"json": 1, "csv": 1, "table": 4}[shape]
 
 
 def test_columns_that_there_are_none_of_are_told() -> None:
