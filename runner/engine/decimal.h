@@ -73,7 +73,7 @@ static inline u8 *bp_u64(u8 *out, u64 n)
         out = bp_small(out, (u32)high);
     } else {
         u64 top = high / 100000000;
-        out = bp_small(out, (u32)top);
+        out = bp_tiny(out, (u32)top); /* 1844 at most */
         out = bp_eight(out, (u32)(high - 100000000 * top));
     }
     return bp_eight(out, low);
