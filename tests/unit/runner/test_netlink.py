@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bpfpack.runner._native.netlink import Netlink, attribute, attributes, nested, parse, read
-from bpfpack.runner.netns import Namespace
+from bpfpack.runner.netns import Namespace, Unseen
 from bpfpack.spec.errors import KernelError
 
 RTM_GETLINK = 18
@@ -107,6 +107,7 @@ def test_a_namespace_is_known_by_its_number_and_cookie() -> None:
     assert Namespace.from_dict(here.to_dict()) == here
     with here.netlink() as again:
         assert again is not None
-    for other in (Namespace(inode=1), Namespace(inode=here.inode, cookie=1)):
-        with other.netlink() as found:
-            assert found is None
+    with Namespace(inode=here.inode, cookie=1).netlink() as found:
+        assert found is None
+    with pytest.raises(Unseen), Namespace(inode=1).netlink():
+        pass

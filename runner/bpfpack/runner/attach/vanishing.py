@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final, Protocol, Self, TypeAlias
 
 from bpfpack.runner._native import libc
-from bpfpack.runner._native.netlink import parse, read
 from bpfpack.runner.attach.attachments import (
     CgroupAttachment,
     Interface,
@@ -217,6 +216,8 @@ def _is_there(cgroup: CgroupAttachment) -> bool:
 
 
 def _deletions(data: bytes) -> Iterator[int]:
+    from bpfpack.runner._native.netlink import parse, read
+
     for message in parse(data):
         if message.type == _RTM_DELLINK:
             family, index = read(_INTERFACE.unpack_from, message.body)
