@@ -128,7 +128,7 @@ struct bp_op {
     u8 kind;               /* enum bp_kind */
     u8 style;              /* enum bp_style */
     u8 quoted;             /* a value that is text in JSON: the quote, else 0 */
-    u8 element;            /* BP_LIST, BP_JOINED: enum bp_kind of each element */
+    u8 element;            /* enum bp_kind of one value: `kind`, but for BP_LIST and BP_JOINED */
     u8 requote;            /* CSV: quoted once more, where its text asks for it */
     u8 right;              /* table: stands right */
     u16 column;            /* table: place in bp_program.widths */

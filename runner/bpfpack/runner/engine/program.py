@@ -41,7 +41,6 @@ _WIDEST: Final = 64
 _CLOCKS: Final = ("mono", "boot", "tai", "real")
 #: ``enum bp_select``.
 _ONE, _SIZES, _VALUE = range(3)
-_COLUMNS: Final = 0xFFFF
 #: A bound of a line that no memory of the engine has room for.
 _LONGEST: Final = 1 << 28
 
