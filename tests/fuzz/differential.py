@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -70,7 +71,9 @@ def _worker(count: int, first: int, number: int) -> int:
                 print(f"{number}: {compared} in {time.monotonic() - begun:.0f} s", flush=True)
         print(f"{number}: {compared} records, no fault; next seed {seed}", flush=True)
         code = 0
-    except AssertionError as e:
-        print(f"{number}: seed {seed}: {e}", file=sys.stderr, flush=True)
+    except Exception:  # noqa: BLE001 - whatever it is, the process ends here
+        print(f"{number}: seed {seed}", file=sys.stderr)
+        traceback.print_exc()
+        sys.stderr.flush()
     finally:
         os._exit(code)
