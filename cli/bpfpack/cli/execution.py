@@ -19,16 +19,15 @@ from bpfpack.runner.events.sink import Sink, refuse_raw_terminal
 from bpfpack.runner.events.stop import StopSignals
 from bpfpack.runner.footprint import give_back
 from bpfpack.runner.plan import Plan
-from bpfpack.runner.session import Session
 from bpfpack.spec.config import Config
 from bpfpack.spec.errors import BpfpackError, UsageError
 from bpfpack.spec.objectspec import ObjectSpec
-from bpfpack.spec.trust import VerifiedArtifact
 from bpfpack.spec.value import replace, valuetype
 
 if TYPE_CHECKING:
     from bpfpack.cli.narrowing import Narrowing
     from bpfpack.cli.windowing import Windows
+    from bpfpack.runner.api.package import Package
     from bpfpack.runner.attach.vanishing import PlaceWatch
     from bpfpack.runner.engine.host import Engine
     from bpfpack.runner.journal import Journal
@@ -91,17 +90,17 @@ class Settings:
 
 def execute(
     host: Host,
-    verified: VerifiedArtifact,
-    spec: ObjectSpec,
+    package: "Package",
     plan: Plan,
     request: RunRequest,
     target: "Process | None" = None,
 ) -> int:
     """Load, attach, show, detach; returns the exit code.  Raises KernelError, UsageError."""
     _undo_dead(host)
+    spec, config = package.spec, package.config
     chosen = settings(spec, plan, request)
-    narrowing = narrowed(spec, verified.config, chosen, request)
-    windows = windowed(spec, verified.config, chosen, request)
+    narrowing = narrowed(spec, config, chosen, request)
+    windows = windowed(spec, config, chosen, request)
     # What iterators print is there: nothing is waited for.
     at_once = chosen.texts and chosen.timeout is None and target is None
     plan = replace(plan, outputs=tuple(one.output for one in chosen.shown))
@@ -129,7 +128,7 @@ def execute(
             ordered = not request.flag("unordered")
             showing = Showing(
                 spec=spec,
-                config=verified.config,
+                config=config,
                 shown=chosen.shown,
                 trace=chosen.trace,
                 terminal=terminal_of(out),
@@ -140,15 +139,16 @@ def execute(
                 windows=windows,
             )
             compiled = showing.compiled()
-            session = opened.enter_context(
-                Session.open(verified, plan, journal=journal, unread=compiled, ordered=ordered)
+            loaded = opened.enter_context(
+                package.load(plan, journal=journal, unread=compiled, ordered=ordered)
             )
+            session = loaded.raw
             loop = Loop(
                 streams=showing.streams(session, pipe, compiled, opened),
                 samplers=showing.samplers(session),
                 sink=sink,
                 stop=stop,
-                detach=session.detach,
+                detach=loaded.detach,
                 timeout=0.0 if at_once else chosen.timeout,
                 max_events=chosen.max_events,
                 target_fd=target.fd if target else None,
@@ -156,7 +156,7 @@ def execute(
                 footer=showing.footer,
                 drops=request.value("on_slow") == "drop",
             )
-            session.attach()
+            loaded.attach()
             needs = target.needs if target else ()
             capabilities.drop(keep=(*_KEPT, *showing.needs, *needs))
             if not at_once:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from bpfpack.cli._exit import Exit
 from bpfpack.cli.host import Host
 from bpfpack.cli.run_options import RunRequest, help_text, is_ours, parse_run
-from bpfpack.spec.agreement import check_config
 from bpfpack.spec.config import Config
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.reference import Reference
 
 if TYPE_CHECKING:
+    from bpfpack.runner.api.package import Package
     from bpfpack.runner.package_options import Given, PackageOption
     from bpfpack.runner.plan import Plan
     from bpfpack.runner.target import Process
@@ -71,19 +71,20 @@ def _run(host: Host, request: RunRequest, text: str) -> int:
         allow_downgrade=request.flag("allow_downgrade"),
         skip_verify=request.flag("skip_verify"),
     )
-    spec = ObjectSpec.from_bytes(verified.object)
-    check_config(spec, verified.config)
+    from bpfpack.runner.api.package import open as open_package
+
+    package = open_package(verified)
     _die_at_once()
     with ExitStack() as held:
-        plan, target = _plan(spec, verified.config, request, held)
+        plan, target = _plan(package, request, held)
         from bpfpack.cli.execution import execute, narrowed, settings, windowed
 
         if request.flag("dry_run"):
-            chosen = settings(spec, plan, request)
-            narrowed(spec, verified.config, chosen, request)
-            windowed(spec, verified.config, chosen, request)
+            chosen = settings(package.spec, plan, request)
+            narrowed(package.spec, package.config, chosen, request)
+            windowed(package.spec, package.config, chosen, request)
             return _show_plan(host, plan, request)
-        return execute(host, verified, spec, plan, request, target)
+        return execute(host, package, plan, request, target)
 
 
 def _die_at_once() -> None:
@@ -96,30 +97,28 @@ def _die_at_once() -> None:
 
 
 def _plan(
-    spec: ObjectSpec, config: Config, request: RunRequest, held: ExitStack
+    package: "Package", request: RunRequest, held: ExitStack
 ) -> "tuple[Plan, Process | None]":
     """Return the plan, and the process that it is about, which ``held`` lets go of."""
-    from bpfpack.runner.kernel import LiveKernel
-    from bpfpack.runner.package_options import Given, encode_values
-    from bpfpack.runner.plan import plan
+    from bpfpack.runner.package_options import Given
 
-    options, found = _given(spec, config, request)
+    options, found = _given(package.spec, package.config, request)
     given = found or Given()
     target = None
     if request.flag("command") or request.flag("pid"):
         from bpfpack.cli.targeting import find_target
 
-        target = held.enter_context(find_target(config.name, request, options, given.values))
-    kernel, asked = LiveKernel(), None
+        target = held.enter_context(
+            find_target(package.config.name, request, options, given.values)
+        )
+    asked = None
     if request.flag("buffer_size") or request.flag("map_size"):
         from bpfpack.cli.sizing import sizes_of
 
-        asked = sizes_of(spec, config, kernel.page_size, request)
-    return plan(
-        spec,
-        config,
-        kernel,
-        values=encode_values(options, given.values, spec.byte_order),
+        asked = sizes_of(package.spec, package.config, package.kernel.page_size, request)
+    values = given.values
+    return package.plan(
+        {o.param.option: values[o.param.variable] for o in options if o.param.variable in values},
         map_sizes=asked.maps if asked else None,
         perf_pages=asked.pages if asked else None,
         attach=request.values("attach"),

@@ -35,7 +35,8 @@ class Package:
         #: What the object holds: programs, maps, globals, types.
         self.spec: Final = ObjectSpec.from_bytes(artifact.object)
         check_config(self.spec, artifact.config)
-        self._kernel = kernel or LiveKernel()
+        #: What is asked what it can.
+        self.kernel: Final = kernel or LiveKernel()
 
     @property
     def config(self) -> Config:
@@ -74,7 +75,7 @@ class Package:
         return plan(
             self.spec,
             self.config,
-            self._kernel,
+            self.kernel,
             values=values,
             map_sizes=map_sizes,
             perf_pages=perf_pages,
@@ -112,10 +113,12 @@ class Package:
         *,
         journal: "Journal | None" = None,
         unread: Collection[str] = (),
+        ordered: bool = True,
     ) -> "PackageSession":
         """Load as planned, by default with ``params`` alone; nothing runs before `attach`.
 
-        The buffers of the outputs ``unread`` are left to the caller.
+        The buffers of the outputs ``unread`` are left to the caller; those of perf buffers come
+        by time over all processors, unless not ``ordered``.
         A plan that `outlives` its process (tc programs without links) takes the ``journal`` of
         `bpfpack.runner.reaper.guarded`.  Raises MissingCapability, ProgramRejected,
         Unsupported, KernelError, UsageError.
@@ -129,7 +132,7 @@ class Package:
             ).with_hint("with bpfpack.runner.reaper.guarded(directory) as journal: ...")
         from bpfpack.runner.api.session import PackageSession
 
-        session = Session.open(self.artifact, chosen, self._kernel, journal, unread)
+        session = Session.open(self.artifact, chosen, self.kernel, journal, unread, ordered=ordered)
         return PackageSession(session, self.spec, self.config)
 
 
