@@ -20,10 +20,11 @@ import pytest
 
 import bpfpack.runner as runner
 from bpfpack.builder.build import BuildOptions, build
+from bpfpack.spec.config import Config
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.package import Package
 from bpfpack.spec.trust import VerifiedArtifact
-from tests.kit.kernelobjects import descriptors, held
+from tests.kit.kernelobjects import EVENTS, admitted, compile_text, descriptors, held
 
 pytestmark = pytest.mark.kernel
 
@@ -216,7 +217,7 @@ def test_maps_are_dicts(session: runner.PackageSession) -> None:
 
 def test_globals_are_read_and_written_while_it_runs(session: runner.PackageSession) -> None:
     values = session.globals
-    assert list(values) == ["target_pid", "paused", "seen"] and len(values) == 3
+    assert sorted(values) == ["paused", "seen", "step", "target_pid"] and len(values) == 4
     assert "seen" in values and "gone" not in values
     with session.attached():
         calls(2)
@@ -224,8 +225,9 @@ def test_globals_are_read_and_written_while_it_runs(session: runner.PackageSessi
         calls(7)
         values["paused"] = 0
         values["seen"] += 100
+        values["step"] = 7
         calls()
-    assert (values["seen"], values["target_pid"]) == (103, os.getpid())
+    assert (values["seen"], values["target_pid"]) == (109, os.getpid())
     with pytest.raises(UsageError, match="constant once it is loaded"):
         values["target_pid"] = 1
     with pytest.raises(UsageError, match="no global is called 'gone'"):
@@ -403,3 +405,36 @@ def test_a_table_is_sampled_as_it_is_shown(session: runner.PackageSession) -> No
     assert found["rows"] == [{"key": {"pid": os.getpid()}, "value": 3}]
     with pytest.raises(UsageError, match="events is events, neither"):
         session.sample("events")
+
+
+PERF = """
+struct { __uint(type, BPF_MAP_TYPE_PERF_EVENT_ARRAY); __type(key, u32); __type(value, u32); }
+events SEC(".maps");
+struct event *keep;
+const volatile u32 me;
+u32 sequence;
+SEC("tp/syscalls/sys_enter_getpgid") int on_call(void *ctx)
+{
+    struct event e = {.pid = me};
+    if (caller() != me) return 0;
+    e.sequence = sequence++;
+    bpf_perf_event_output(ctx, &events, BPF_F_CURRENT_CPU, &e, sizeof e);
+    return 0;
+}
+"""
+
+
+def test_perf_buffers_are_read_the_same_way() -> None:
+    artifact = admitted(compile_text(PERF), Config(name="perf", outputs=(EVENTS,)))
+    package = runner.open(artifact)
+    planned = package.plan(constants={"me": os.getpid()})
+    with package.load(planned) as session:
+        with session.attached():
+            calls(3)
+        with one(session.output("events")) as batch:
+            assert [e["sequence"] for e in batch] == [0, 1, 2]
+    with package.load(planned) as session, session.attached():
+        calls(2)
+        reader = session.lines("events", fields="sequence", filter="sequence > 0")
+        assert b"".join(reader.chunks(timeout=0)) == b'{"sequence":1}\n'
+        assert (reader.records, reader.shown) == (2, 1)
