@@ -155,6 +155,7 @@ enum bp_form {
     BP_LINES, /* the texts of operations, one after the other */
     BP_TABLE, /* padded to columns, cut where the terminal ends */
     BP_RAW,   /* the bytes of the records */
+    BP_COLUMNS, /* no bytes: they fill columns */
 };
 
 /* How types are told apart. */
@@ -210,7 +211,8 @@ struct bp_program {
     struct bp_ranges unsafe;    /* code points that are escaped */
     struct bp_ranges combining; /* that take no column */
     struct bp_ranges doubled;   /* that take two */
-    address groups;             /* struct bp_groups, to which records go; 0: they are shown */
+    /* struct bp_groups, to which records go; 0: they are shown.  BP_COLUMNS: struct bp_fill. */
+    address groups;
     /* Seconds whose text was made last, and the text: events come in order. */
     s64 utc_second;
     s64 local_second;

@@ -5,6 +5,7 @@
  * makes the bytes behind it whole.  A copy of the span taken first would hold torn records.
  */
 #include "engine.h"
+#include "fill.h"
 #include "filter.h"
 #include "groups.h"
 
@@ -111,6 +112,19 @@ struct tally {
     u32 needed;
 };
 
+/* The next slot of each column; what has no room is told by the length of the record. */
+static enum bp_status fill(struct bp_program *program, struct tally *tally, u32 kind,
+                           const u8 *record, u32 length)
+{
+    if (bp_fill(program, kind, record, length, (u32)tally->shown)) {
+        tally->needed = length;
+        return tally->shown ? BP_FULL : BP_ROOM;
+    }
+    if (!program->filter || bp_is_first(bp_at(program->filter), kind, record, length))
+        tally->shown++;
+    return BP_EMPTY;
+}
+
 /* Takes one whole record, shown or not; BP_EMPTY means that it is taken. */
 static inline enum bp_status take(const struct bp_run *run, struct bp_program *program,
                                   struct tally *tally, const u8 *record, u32 length)
@@ -118,6 +132,8 @@ static inline enum bp_status take(const struct bp_run *run, struct bp_program *p
     u32 kind = select(program, record, length);
     if (program->filter && !bp_passes(bp_at(program->filter), kind, record, length))
         return BP_EMPTY;
+    if (program->form == BP_COLUMNS)
+        return fill(program, tally, kind, record, length);
     if (program->groups) {
         if (!program->filter || bp_is_first(bp_at(program->filter), kind, record, length)) {
             bp_group(bp_at(program->groups), kind, record, length);

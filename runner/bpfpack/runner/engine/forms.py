@@ -23,7 +23,7 @@ from bpfpack.spec.safetext import json_string, printable
 from bpfpack.spec.value import field, valuetype
 
 #: ``enum bp_form``.
-LINES, TABLE, RAW = range(3)
+LINES, TABLE, RAW, COLUMNS = range(4)
 
 _IN_JSON: Final = Manner(style=Style.JSON, label=json_string, missing="null")
 _IN_YAML: Final = Manner(style=Style.YAML, label=yaml_string, missing="null")
@@ -80,6 +80,8 @@ def form_of(shape: OutputFormat, known: Known) -> Form:
             return _table(known)
         case "raw":
             return Form(code=RAW, manner=_IN_JSON)
+        case "arrow" | "parquet":
+            return Form(code=COLUMNS, manner=_IN_JSON)
     raise SpecError(f"{shape} is not for events")
 
 

@@ -117,6 +117,10 @@ class Program:
         if self._terminal is not None:
             _COLUMNS.pack_into(self._head, _OFFSETS.size, self._terminal.columns)
 
+    def make_room(self, needed: int) -> None:
+        """Have room for a record that has found none; raises EngineError."""
+        self.engine.make_room(needed)
+
     def widths(self) -> list[int]:
         """How wide the columns of a table are by now."""
         at, count = _WIDTHS.unpack(self.engine.memory.view(self.at + _WIDTHS_AT, _WIDTHS.size))
@@ -159,7 +163,7 @@ class Call:
             if status != ROOM or taken:
                 output = self._engine.written[:written]
                 return Outcome(taken=taken, shown=shown, output=output, status=status)
-            self._engine.make_room(needed)
+            self._program.make_room(needed)
 
     def _enter(self, most: int) -> tuple[int, int, int, int, int]:
         engine = self._engine

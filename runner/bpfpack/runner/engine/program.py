@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bpfpack.runner.engine.forms import RAW, TABLE, Form, form_of
+from bpfpack.runner.engine.forms import COLUMNS, RAW, TABLE, Form, form_of
 from bpfpack.runner.engine.image import (
     CASE,
     FIELD,
@@ -41,6 +41,8 @@ _WIDEST: Final = 64
 _CLOCKS: Final = ("mono", "boot", "tai", "real")
 #: ``enum bp_select``.
 _ONE, _SIZES, _VALUE = range(3)
+#: Forms without text.
+_BARE: Final = (RAW, COLUMNS)
 #: A bound of a line that no memory of the engine has room for.
 _LONGEST: Final = 1 << 28
 
@@ -59,7 +61,7 @@ def assemble(
 
     It begins with the offsets of the clocks and, as u32, the columns of the terminal (0: lines
     are not cut); the host may change both at any time.  ``filtered`` is what a filter compiled;
-    ``grouped`` puts the tables of groups that records go to, and then none is shown.
+    ``grouped`` puts the tables of groups, or of columns, that records go to: none is shown.
     Raises SpecError for what the engine cannot show: the reference formatter then may.
     """
     clock = clock or SystemClock()
@@ -118,7 +120,7 @@ class _Compiler:
 
         is_table = self._form.code == TABLE
         tables = (
-            () if self._form.code == RAW else unsafe_ranges(),
+            () if self._form.code in _BARE else unsafe_ranges(),
             COMBINING if is_table else (),
             DOUBLED if is_table else (),
         )
@@ -127,7 +129,7 @@ class _Compiler:
     def _known_type(self, index: int, layout: RecordLayout) -> tuple[int, ...]:
         image, manner = self._image, self._form.manner
         fields = self._put_fields(index, layout)
-        if self._form.code == RAW:
+        if self._form.code in _BARE:
             return self._type(*fields, [], Room(0, 1))
         visible = [(i, f) for i, f in enumerate(layout.fields) if not f.hidden]
         operations = []
@@ -154,7 +156,7 @@ class _Compiler:
         return fields
 
     def _unknown(self) -> tuple[int, ...]:
-        if self._form.code == RAW:
+        if self._form.code in _BARE:
             return self._type(0, 0, [], Room(0, 1))
         first, *rest = self._form.unknown
         if not rest:

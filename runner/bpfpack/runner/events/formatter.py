@@ -38,8 +38,9 @@ if TYPE_CHECKING:
     from bpfpack.runner.events.terminal import Screen
 
 OutputFormat = Literal[
-    "table", "json", "json-array", "csv", "tsv", "yaml", "raw", "folded", "flamegraph.svg"
-]
+    "table", "json", "json-array", "csv", "tsv", "yaml", "raw",
+    "folded", "flamegraph.svg", "arrow", "parquet",
+]  # fmt: skip
 OUTPUT_FORMATS: Final[tuple[str, ...]] = get_args(OutputFormat)
 #: What stands behind the last element of a JSON array.
 ARRAY_END: Final = b"]\n"
