@@ -37,9 +37,7 @@ def filled(
             return arrow.named(found)
 
 
-def read(
-    schema: Schema, records: Sequence[bytes], clock: WallClock | None = None
-) -> pa.Table:
+def read(schema: Schema, records: Sequence[bytes], clock: WallClock | None = None) -> pa.Table:
     """What plain Python makes of them."""
     arrow = ArrowColumns(schema)
     return arrow.named([arrow.plain(PlainColumns(schema, clock).read(batch(*records)))])
