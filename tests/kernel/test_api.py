@@ -24,7 +24,7 @@ from bpfpack.spec.config import Config
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.package import Package
 from bpfpack.spec.trust import VerifiedArtifact
-from tests.kit.kernelobjects import EVENTS, admitted, compile_text, descriptors, held
+from tests.kit.kernelobjects import EVENTS, admitted, compile_text, descriptors, eventually, held
 
 pytestmark = pytest.mark.kernel
 
@@ -403,7 +403,7 @@ def test_a_table_is_sampled_as_it_is_shown(session: runner.PackageSession) -> No
     found = session.sample("counts")
     assert found is not None
     assert found["rows"] == [{"key": {"pid": os.getpid()}, "value": 3}]
-    with pytest.raises(UsageError, match="events is events, neither"):
+    with pytest.raises(UsageError, match="events is events, nothing"):
         session.sample("events")
 
 
@@ -438,3 +438,23 @@ def test_perf_buffers_are_read_the_same_way() -> None:
         reader = session.lines("events", fields="sequence", filter="sequence > 0")
         assert b"".join(reader.chunks(timeout=0)) == b'{"sequence":1}\n'
         assert (reader.records, reader.shown) == (2, 1)
+
+
+def test_stacks_are_sampled_with_the_names_of_functions() -> None:
+    with pytest.warns(runner.InsecureWarning):
+        verified = runner.insecure(
+            build(PAGE.parents[1] / "examples/profile", BuildOptions()).package, reason="a test"
+        )
+    with runner.open(verified).load(params={"pid": os.getpid()}) as session:
+        (name,) = session.outputs
+        assert session.sample(name) is None
+        with session.attached():
+            counts = session.map("counts")
+            # What the kernel works for us is found by its symbols, wherever Python is.
+            assert eventually(
+                lambda: len(os.urandom(1 << 22)) > 0 and sum(sum(v) for _, v in counts.items()) > 9
+            )
+        found = session.sample(name)
+        assert found is not None and found["stacks"]
+        frames = [frame for stack in found["stacks"] for frame in stack["kernel"] or ()]
+        assert any("function" in frame for frame in frames)

@@ -297,7 +297,7 @@ class Showing:
                 from bpfpack.cli.stacking import sampled_stacks
 
                 about = self._about(session, one)
-                found += sampled_stacks(session, self.spec, one, about, self.terminal)
+                found += sampled_stacks(session, one, about, self.terminal)
             elif one.output.kind != "events":
                 found.append(Sampled(sampler=self._sampler(session, one), interval=one.every))
         return found

@@ -3,14 +3,10 @@
 from typing import TYPE_CHECKING, Final
 
 from bpfpack.runner.events.loop import Sampled
-from bpfpack.runner.events.stacks import StackSampler, Watch
+from bpfpack.runner.events.stacks import Watch
 from bpfpack.runner.events.tables import MapOutput
 from bpfpack.runner.session import Session
-from bpfpack.runner.symbols.demangle import Demangler
-from bpfpack.runner.symbols.kernel import KernelSymbols
-from bpfpack.runner.symbols.user import UserSymbols
-from bpfpack.runner.target import sees_host_numbers
-from bpfpack.spec.objectspec import ObjectSpec
+from bpfpack.runner.symbols.sampling import open_stacks
 
 if TYPE_CHECKING:
     from bpfpack.cli.showing import Shown
@@ -29,7 +25,6 @@ _DRAIN: Final = 1.0
 
 def sampled_stacks(
     session: Session,
-    spec: ObjectSpec,
     one: "Shown",
     about: MapOutput,
     terminal: "Screen | None",
@@ -37,27 +32,9 @@ def sampled_stacks(
     """Return what reads the stacks, and what watches them meanwhile.
 
     To be called before anything is attached, while the process has its privileges: see
-    `KernelSymbols`, `UserSymbols`.
+    `open_stacks`.
     """
-    said = one.output
-    demangler = Demangler()
-    session.closing.callback(demangler.close)
-    kernel = KernelSymbols(demangler=demangler)
-    session.closing.callback(kernel.close)
-    users = None
-    if said.user and sees_host_numbers():
-        users = UserSymbols(follow=True, demangler=demangler)
-        session.closing.callback(users.close)
-    sampler = StackSampler(
-        one.shape,
-        said,
-        about,
-        session.map(said.map),
-        session.map(said.traces or ""),
-        kernel=kernel,
-        users=users,
-        terminal=terminal,
-    )
+    sampler, users = open_stacks(session, one.shape, one.output, about, terminal=terminal)
     found = [Sampled(sampler=sampler, interval=one.every)]
     if users is not None:
         feed = users.feed

@@ -127,7 +127,7 @@ class PackageSession:
         self._check_open()
         found = self._declared(name)
         if found.kind != "events":
-            how = {"text": "text", "stacks": "map"}.get(found.kind, "sample")
+            how = "text" if found.kind == "text" else "sample"
             what = name if how == "sample" else found.map
             raise UsageError(f"output {name} is {found.kind}, no events").with_hint(
                 f"session.{how}({what!r}) reads it"
@@ -135,21 +135,21 @@ class PackageSession:
         return found
 
     def sample(self, name: str) -> "Record | None":
-        """A table or a histogram as it is now: what its line of `bpfpack run -o json` has.
+        """A table, a histogram or stacks as they are now: what `bpfpack run -o json` shows.
 
-        Values of per-CPU maps are added up; a histogram has what was added since it was last
-        sampled, and is None for nothing.  Raises UsageError, KernelError.
+        Values of per-CPU maps are added up.  A histogram, and stacks, have what was added since
+        they were last sampled, and are None for nothing.  Sample stacks once before attaching:
+        from then on what processes map is known also when they have ended.
+        Raises UsageError, KernelError.
         """
         from bpfpack.runner.api.samples import KINDS, OutputSampler
 
         self._check_open()
         found = self._declared(name)
         if found.kind not in KINDS:
-            raise UsageError(f"output {name} is {found.kind}, neither table nor histogram")
+            raise UsageError(f"output {name} is {found.kind}, nothing that is sampled")
         if name not in self._samplers:
-            self._samplers[name] = OutputSampler(
-                found, self._map_output(found), self.raw.map(found.map)
-            )
+            self._samplers[name] = OutputSampler(found, self._map_output(found), self.raw)
         return self._samplers[name]()
 
     def _map_output(self, output: Output) -> "MapOutput":
