@@ -33,7 +33,7 @@ struct bp_measure {
     u32 needs; /* as above */
     u32 at;    /* where its struct bp_sums stands in a group */
     s32 first; /* the power of two of the first page of its sketch */
-    u32 powers; /* pages of positive numbers, those of negative ones follow; 0: no sketch */
+    u32 powers; /* pages of positive numbers, those of negative ones, if any, follow; 0: no sketch */
 };
 
 /* What is done with the records of one type. */

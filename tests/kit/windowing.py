@@ -58,22 +58,24 @@ class NativeGroups:
 
     def __init__(self, grouping: Grouping, most: Room, arena: Arena | None = None) -> None:
         self._tables = GroupTables(grouping, most)
-        self._places: list[int] = []
+        self._areas: list[Areas] = []
         arena = arena or Arena()
         self._host = Host(partial(self._assemble, grouping), arena)
-        self._view = view = arena.view
+        view = arena.view
         (at,) = struct.unpack_from("<I", view, IMAGE + GROUPS_AT)
-        areas = [
-            view[place : place + size]
-            for place, size in zip(self._places, self._tables.sizes, strict=True)
-        ]
-        self._readout = Readout(self._tables, view[at : at + GROUPS.size], areas)
+
+        def looked(address: int, size: int) -> memoryview:
+            return view[address : address + size]
+
+        head = view[at : at + GROUPS.size]
+        self._readout = Readout(self._tables, head, self._areas, looked)
 
     def _assemble(self, grouping: Grouping, at: int) -> bytes:
         def put(image: Image) -> int:
-            self._places = [image.bytes_(bytes(size)) for size in self._tables.sizes]
-            slots, groups, pages = self._places
-            return self._tables.put(image, Areas(slots=slots, groups=groups, pages=pages))
+            for _ in range(2):
+                places = (image.bytes_(bytes(size)) for size in self._tables.sizes)
+                self._areas.append(Areas(*places))
+            return self._tables.put(image, self._areas[0])
 
         return assemble("raw", grouping.output, at, clock=FixedClock(), grouped=put)
 
@@ -118,7 +120,7 @@ def both(
 ) -> Sequence[Group]:
     """Count records both ways, twice, which have to agree; return the engine's groups."""
     native, plain = NativeGroups(grouping, most, arena), PlainGroups(grouping, most)
-    for _ in range(2):  # what one window leaves is not in the next
+    for _ in range(3):  # what one window leaves is not in another
         native.add(records)
         for record in records:
             plain.add(memoryview(record))

@@ -19,7 +19,7 @@ from tests.kit.windowing import EVENT, both, event, grouping_of
 _ARENA = Arena()
 _U64 = st.sampled_from([0, 1, 2, 35, 36, 37, 2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1])
 _WHOLE = st.one_of(
-    _U64, _U64.map(lambda n: -n), st.integers(-300, 300), st.integers(-1 << 64, 1 << 64)
+    _U64, _U64.map(lambda n: -n), st.integers(-300, 300), st.integers(1 - (1 << 64), (1 << 64) - 1)
 )
 _REAL = st.floats(allow_nan=False, allow_infinity=False)
 _SHARES = st.one_of(

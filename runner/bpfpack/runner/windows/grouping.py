@@ -81,6 +81,11 @@ class Measure:
         return self._powers[1] if self.sketched else 0
 
     @property
+    def pages(self) -> int:
+        """The pages that a sketch may have: numbers that are never negative need half as many."""
+        return self.powers * (2 if self.real or self.field.signed else 1)
+
+    @property
     def _powers(self) -> tuple[int, int]:
         return _REAL_POWERS if self.real else _ALL_POWERS
 

@@ -50,5 +50,8 @@ class Groups(Protocol):
         ...
 
     def take(self) -> Sequence[Group]:
-        """The groups of the window that ends now; the next one begins empty."""
+        """The groups of the window that ends now; the next one begins empty.
+
+        They are good until it is called again.
+        """
         ...

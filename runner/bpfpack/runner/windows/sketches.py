@@ -12,8 +12,6 @@ from fractions import Fraction
 from functools import cache
 from typing import Final, NamedTuple, TypeAlias
 
-from bpfpack.spec.value import valuetype
-
 Number: TypeAlias = int | float
 
 #: BP_BUCKETS of ``runner/engine/groups.h``.
@@ -70,12 +68,13 @@ def place(number: Number) -> Place:
     return Place(number < 0, power, bucket + (more >= bounds()[bucket + 1]))
 
 
-@valuetype
 class Sketch:
     """Counted numbers: those that are 0, and pages by sign and power of two."""
 
-    zeros: int
-    pages: Mapping[tuple[bool, int], Sequence[int]]
+    def __init__(self, zeros: int, pages: Mapping[tuple[bool, int], Sequence[int]]) -> None:
+        self.zeros: Final = zeros
+        self.pages: Final = pages
+        self._steps: Sequence[tuple[tuple[bool, int] | None, int]] | None = None
 
     def quantile(self, share: Fraction, least: Number, most: Number) -> Number | None:
         """The number that so large a share of all does not exceed, None of nothing.
@@ -83,7 +82,9 @@ class Sketch:
         It is within 1 % of ``sorted(numbers)[floor(share * (count - 1))]``; ``least`` and
         ``most`` are the smallest and the largest number there was.
         """
-        steps = list(self._steps())
+        if self._steps is None:
+            self._steps = list(self._made_steps())
+        steps = self._steps
         left = (sum(count for _, count in steps) - 1) * share.numerator // share.denominator
         if left < 0:
             return None
@@ -95,7 +96,7 @@ class Sketch:
             left -= count
         return most
 
-    def _steps(self) -> Iterator[tuple[tuple[bool, int] | None, int]]:
+    def _made_steps(self) -> Iterator[tuple[tuple[bool, int] | None, int]]:
         """Pages from the smallest numbers to the largest, each with its count; None is 0."""
         below = sorted((k for k in self.pages if k[0]), key=lambda k: -k[1])
         above = sorted(k for k in self.pages if not k[0])

@@ -2,7 +2,7 @@
 
 import secrets
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bpfpack.runner.engine.image import FIELD, Image
@@ -11,7 +11,6 @@ from bpfpack.runner.windows.grouping import Grouping, Measure
 from bpfpack.runner.windows.groups import Sums
 from bpfpack.runner.windows.sketches import BUCKETS, Sketch, bounds, guesses
 from bpfpack.spec.limits import LIMITS
-from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from bpfpack.runner.engine.host import Engine, Program
@@ -26,6 +25,9 @@ _SLOT: Final = 4
 _PAGE: Final = 4 * BUCKETS
 #: Where ``used``, ``page_used`` and ``lacking`` stand in a struct bp_groups.
 _USED_AT, _PAGE_USED_AT, _LACKING_AT = 36, 52, 56
+#: And ``slots``, ``groups`` and ``pages``.
+_AREAS_AT: Final = (16, 24, 48)
+_ZEROES: Final = bytes(1 << 16)
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
 #: ``groups`` in ``struct bp_program`` of ``runner/engine/table.h``.
@@ -50,13 +52,12 @@ def room(grouping: Grouping) -> Room:
     pages = 0
     for measure in grouping.measures:
         if measure.powers:
-            share = LIMITS.window_sketch - SUMS.size - 8 * measure.powers
-            pages += max(most * (share // _PAGE), 2 * measure.powers)
+            share = LIMITS.window_sketch - SUMS.size - _U32.size * measure.pages
+            pages += max(most * (share // _PAGE), measure.pages)
     return Room(most, pages)
 
 
-@valuetype
-class Areas:
+class Areas(NamedTuple):
     """Addresses of what the tables lie beside of: slots, groups and pages, all zero."""
 
     slots: int
@@ -84,7 +85,8 @@ class GroupTables:
         """Where the sums of each field stand in a group, and where the group ends."""
         found = [GROUP.size + self.grouping.key_size]
         for measure in self.grouping.measures:
-            found.append(found[-1] + SUMS.size + 8 * measure.powers)
+            end = found[-1] + SUMS.size + _U32.size * measure.pages
+            found.append(end + end % 8)
         return found
 
     def put(self, image: Image, areas: Areas) -> int:
@@ -136,31 +138,66 @@ class GroupTables:
 class Readout:
     """Reads groups out of memory that the engine fills, and clears it.
 
-    ``head`` is a ``struct bp_groups``, ``areas`` are slots, groups and pages.
+    ``head`` is a ``struct bp_groups``; of two areas of memory the engine fills one while the
+    other is read.  ``view`` looks at bytes by address.
     """
 
-    def __init__(self, tables: GroupTables, head: memoryview, areas: Sequence[memoryview]) -> None:
-        self._tables, self._head, self._areas = tables, head, areas
+    def __init__(
+        self,
+        tables: GroupTables,
+        head: memoryview,
+        areas: Sequence[Areas],
+        view: Callable[[int, int], memoryview],
+    ) -> None:
+        self._tables, self._head = tables, head
+        self._filled, self._clear = (_Memory(tables, one, view) for one in areas)
         self.lacking = self.other = 0
 
     def take(self) -> "Sequence[EngineGroup]":
-        """See `Groups`: what there is is copied, then cleared."""
-        head, tables = self._head, self._tables
+        """See `Groups`; what it returns is good until it is called again."""
+        head, full = self._head, self._filled
         (used,), (paged,) = _U32.unpack_from(head, _USED_AT), _U32.unpack_from(head, _PAGE_USED_AT)
-        self.lacking += _U64.unpack_from(head, _LACKING_AT)[0]
-        slots, groups, pages = self._areas
-        data = bytes(groups[: (used + 1) * tables.stride])
-        counts = memoryview(bytes(pages[: paged * _PAGE])).cast("I")
-        slots[:] = bytes(len(slots))
-        groups[: len(data)] = bytes(len(data))
-        pages[: paged * _PAGE] = bytes(paged * _PAGE)
+        full.used = used, paged
+        self._clear.clear()
+        self._filled, self._clear = self._clear, full
+        for place, address in zip(_AREAS_AT, self._filled.addresses, strict=True):
+            _U32.pack_into(head, place, address)
         _U32.pack_into(head, _USED_AT, 0)
         _U32.pack_into(head, _PAGE_USED_AT, 0)
+        self.lacking += _U64.unpack_from(head, _LACKING_AT)[0]
         _U64.pack_into(head, _LACKING_AT, 0)
-        found = [EngineGroup(tables, data, counts, index) for index in range(1, used + 1)]
-        other = EngineGroup(tables, data, counts, 0)
+        found = [EngineGroup(self._tables, full, index) for index in range(1, used + 1)]
+        other = EngineGroup(self._tables, full, 0)
         self.other += other.count
         return [*found, other] if other.count else found
+
+
+class _Memory:
+    """One area: slots, groups, pages, and how many groups and pages are in use."""
+
+    def __init__(
+        self, tables: GroupTables, areas: Areas, view: Callable[[int, int], memoryview]
+    ) -> None:
+        self.addresses: Final = (areas.slots, areas.groups, areas.pages)
+        self._slots, self.groups, self._pages = map(view, self.addresses, tables.sizes)
+        self.counts: Final = self._pages.cast("I")
+        self._stride = tables.stride
+        self.used = 0, 0
+
+    def clear(self) -> None:
+        """Make zero again what was used."""
+        groups, pages = self.used
+        if groups:
+            _zero(self._slots)
+            _zero(self.groups[: (groups + 1) * self._stride])
+            _zero(self._pages[: pages * _PAGE])
+        self.used = 0, 0
+
+
+def _zero(memory: memoryview) -> None:
+    for start in range(0, len(memory), len(_ZEROES)):
+        part = memory[start : start + len(_ZEROES)]
+        part[:] = _ZEROES[: len(part)]
 
 
 class EngineGroups:
@@ -169,35 +206,35 @@ class EngineGroups:
     def __init__(self, engine: "Engine", grouping: Grouping) -> None:
         """Have memory for them; raises EngineError."""
         self._tables = GroupTables(grouping)
-        places = [engine.memory.place(size) for size in self._tables.sizes]
-        self._areas = Areas(slots=places[0], groups=places[1], pages=places[2])
+        self._areas = [
+            Areas(*(engine.memory.place(size) for size in self._tables.sizes)) for _ in range(2)
+        ]
 
     def put(self, image: Image) -> int:
         """Put the tables into the image that the engine is to run."""
-        return self._tables.put(image, self._areas)
+        return self._tables.put(image, self._areas[0])
 
     def readout(self, program: "Program") -> Readout:
         """The groups that a program with that image fills."""
-        memory, areas = program.engine.memory, self._areas
+        memory = program.engine.memory
         (at,) = _U32.unpack(memory.view(program.at + GROUPS_AT, _U32.size))
-        places = zip((areas.slots, areas.groups, areas.pages), self._tables.sizes, strict=True)
-        views = [memory.view(*place) for place in places]
-        return Readout(self._tables, memory.view(at, GROUPS.size), views)
+        return Readout(self._tables, memory.view(at, GROUPS.size), self._areas, memory.view)
 
 
 class EngineGroup:
     """One group of a window that has ended: see `Group`."""
 
-    def __init__(self, tables: GroupTables, data: bytes, counts: memoryview, index: int) -> None:
-        self._tables, self._data, self._counts = tables, data, counts
+    def __init__(self, tables: GroupTables, memory: _Memory, index: int) -> None:
+        self._tables, self._data, self._counts = tables, memory.groups, memory.counts
         self._at, self._other = index * tables.stride, not index
+        self._sums: dict[int, Sums] = {}
 
     @property
     def key(self) -> bytes | None:
         """See `Group`."""
         at = self._at + GROUP.size
         size = self._tables.grouping.key_size
-        return None if self._other else self._data[at : at + size]
+        return None if self._other else bytes(self._data[at : at + size])
 
     @property
     def count(self) -> int:
@@ -206,6 +243,12 @@ class EngineGroup:
 
     def sums(self, measure: int) -> Sums:
         """See `Group`."""
+        found = self._sums.get(measure)
+        if found is None:
+            found = self._sums[measure] = self._read(measure)
+        return found
+
+    def _read(self, measure: int) -> Sums:
         about = self._tables.grouping.measures[measure]
         at = self._at + self._tables.places[measure]
         count, low, high, least, most, zeros = SUMS.unpack_from(self._data, at)
@@ -221,11 +264,12 @@ class EngineGroup:
         return Sums(count=count, total=total, least=least, most=most, sketch=sketch)
 
     def _pages(self, about: Measure, at: int) -> dict[tuple[bool, int], Sequence[int]]:
-        powers = about.powers
         found: dict[tuple[bool, int], Sequence[int]] = {}
-        for place, page in enumerate(struct.unpack_from(f"<{2 * powers}I", self._data, at)):
+        powers, first = about.powers, about.first
+        places = struct.unpack_from(f"<{about.pages}I", self._data, at)
+        for place, page in enumerate(places):
             if page:
                 negative, power = divmod(place, powers)
                 start = (page - 1) * BUCKETS
-                found[bool(negative), power + about.first] = self._counts[start : start + BUCKETS]
+                found[bool(negative), power + first] = self._counts[start : start + BUCKETS]
         return found

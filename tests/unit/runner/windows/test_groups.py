@@ -87,17 +87,17 @@ def test_what_no_group_is_left_for_is_in_other() -> None:
 def test_many_keys_of_all_kinds_are_found_again() -> None:
     dice = random.Random(7)
     records = [
-        event(pid=dice.getrandbits(9), comm=dice.randbytes(2), lat=dice.getrandbits(50))
+        event(pid=dice.getrandbits(2), comm=dice.randbytes(1), lat=dice.getrandbits(50))
         for _ in range(5000)
     ]
     grouping = grouping_of(output(EVENT), "pid,comm,ports", "p50(lat),avg(lat)")
-    groups = both(grouping, records * 2, Room(5000, 20_000))
+    groups = both(grouping, records * 2, Room(1100, 6000))
     assert all(group.key is not None for group in groups)
 
 
 def test_a_window_of_one_row_has_room_for_any_number() -> None:
     grouping = grouping_of(output(EVENT), show="p50(lat),p50(load)")
-    assert room(grouping) == Room(1, 2 * 64 + 2 * 128)
+    assert room(grouping) == Room(1, 64 + 2 * 128)
 
 
 @pytest.mark.parametrize("show", ["p50(lat)", "p50(load)", "p50(lat),p99(delta)"])
@@ -105,5 +105,5 @@ def test_sketches_take_their_share_of_memory(show: str) -> None:
     grouping = grouping_of(output(EVENT), "pid", show)
     groups, pages = room(grouping)
     assert groups == LIMITS.window_keys
-    sketched = sum(48 + 8 * m.powers for m in grouping.measures) * groups + pages * 144
+    sketched = sum(48 + 4 * m.pages for m in grouping.measures) * groups + pages * 144
     assert sketched <= len(grouping.measures) * groups * LIMITS.window_sketch
