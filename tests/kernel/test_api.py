@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -279,7 +280,7 @@ def test_columns_of_arrow_outlive_batch_and_session() -> None:
         [
             ("time", pa.timestamp("ns", tz="UTC")),
             ("pid", pa.int32()),
-            ("mood", pa.string()),
+            ("mood", pa.dictionary(pa.int32(), pa.string())),
             ("comm", pa.string()),
             ("words", pa.list_(pa.uint32())),
         ]
@@ -458,3 +459,34 @@ def test_stacks_are_sampled_with_the_names_of_functions() -> None:
         assert found is not None and found["stacks"]
         frames = [frame for stack in found["stacks"] for frame in stack["kernel"] or ()]
         assert any("function" in frame for frame in frames)
+
+
+@pytest.mark.parametrize("engine", [True, False], ids=["engine", "plain"])
+def test_columns_of_the_engine_are_those_of_batches(
+    engine: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pa = pytest.importorskip("pyarrow")
+    if not engine:
+        monkeypatch.setattr("bpfpack.runner.engine.module.FILE", tmp_path / "missing")
+    package = runner.open(artifact())
+    with package.load(params={"pid": os.getpid()}) as session:
+        with session.attached():
+            calls(500)
+        batch = pa.Table.from_batches(
+            [b.to_arrow() for b in session.output("events").batches(timeout=0)]
+        )
+    with package.load(params={"pid": os.getpid()}) as session:
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            reader = session.columns("events", filter="words[0] != 7")
+        assert [w.category for w in told] == ([] if engine else [RuntimeWarning])
+        with session.attached():
+            calls(500)
+        found = pa.Table.from_batches(list(reader.chunks(timeout=0)))
+        assert (reader.records, reader.shown, reader.lost()) == (500, 499, 0)
+        with pytest.raises(UsageError, match="being read"):
+            session.lines("events")
+    gc.collect()
+    assert found.schema == batch.schema
+    rest = [e for e in batch.drop_columns(["time"]).to_pylist() if e["words"][0] != 7]
+    assert found.drop_columns(["time"]).to_pylist() == rest and len(rest) == 499

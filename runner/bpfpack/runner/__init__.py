@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bpfpack.runner.api.batches import RecordBatch
+    from bpfpack.runner.api.columns import ColumnReader
     from bpfpack.runner.api.lines import LineReader
     from bpfpack.runner.api.maps import TypedMap
     from bpfpack.runner.api.outputs import EventReader
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from bpfpack.runner.api.variables import Globals
 
 __all__ = [
+    "ColumnReader",
     "EventReader",
     "Globals",
     "InsecureWarning",
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "ColumnReader": "columns",
     "EventReader": "outputs",
     "Globals": "variables",
     "InsecureWarning": "trusting",

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from bpfpack.runner.api.decoding import EventDecoder, Record
@@ -11,6 +12,8 @@ from bpfpack.runner.events.formatter import JsonFormatter, Known
 if TYPE_CHECKING:
     from pyarrow import RecordBatch as ArrowBatch
 
+    from bpfpack.runner.api.arrow import ArrowMaker
+
 
 class Decoders:
     """What an output's batches share: how its records are read."""
@@ -19,6 +22,13 @@ class Decoders:
         self.known: Final = known
         self.event: Final = EventDecoder(known)
         self.json: Final = JsonFormatter(known)
+
+    @cached_property
+    def arrow(self) -> "ArrowMaker":
+        """What makes columns; raises UsageError."""
+        from bpfpack.runner.api.arrow import ArrowMaker
+
+        return ArrowMaker(self.known.output, self.known.clock)
 
 
 class RecordBatch:
@@ -84,9 +94,7 @@ class RecordBatch:
 
         Takes pyarrow (``pip install 'bpfpack[arrow]'``); raises UsageError without it.
         """
-        from bpfpack.runner.api.arrow import to_arrow
-
-        return to_arrow(self._decoders.known, self._open, self._places)
+        return self._decoders.arrow.of(Batch(memory=self._open, records=self._places))
 
     @property
     def closed(self) -> bool:

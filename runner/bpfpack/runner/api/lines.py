@@ -5,12 +5,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from bpfpack.runner.api.code import CODE
 from bpfpack.runner.api.waiting import AsyncEach, each
 from bpfpack.runner.events.formatter import EventOutput, OutputFormat, make_formatter
-from bpfpack.runner.events.stream import EventStream, Stream
+from bpfpack.runner.events.stream import EventStream, Stream, Taken
 from bpfpack.runner.filters.filter import Filter, make_filters
 from bpfpack.runner.filters.selection import select_fields
 from bpfpack.runner.losses import CountedSource, LossCounter
@@ -22,6 +22,7 @@ from bpfpack.spec.value import valuetype
 if TYPE_CHECKING:
     from bpfpack.runner.engine.host import Engine
 
+T = TypeVar("T")
 #: Each line, or document, stands for itself.
 SHAPES: Final[tuple[OutputFormat, ...]] = ("json", "csv", "tsv", "yaml", "table", "raw")
 #: Events that one call takes at most.
@@ -54,17 +55,13 @@ class Asked:
         return cls(output=output, shape=shape, kept=kept)
 
 
-class LineReader:
-    """Events of one output as bytes, whole lines at a time; readable at ``fd``.
+class StreamReader(Generic[T]):
+    """Events of one output, many at a time; readable at ``fd`` when some may be there."""
 
-    ``for lines in reader.chunks(timeout=1)`` and ``async for lines in reader`` give `bytes` of up
-    to half a megabyte; the first has the header in front, where the format has one.
-    """
-
-    def __init__(self, name: str, stream: EventStream) -> None:
+    def __init__(self, name: str, stream: EventStream, *, most: int = _MOST) -> None:
         self.name: Final = name
         self._stream: EventStream | None = stream
-        self._begun = False
+        self._most = most
         #: Records that were taken, and those of them that were shown.
         self.records = self.shown = 0
 
@@ -83,38 +80,59 @@ class LineReader:
         """Records lost since the package was loaded, None where nobody counts them."""
         return self._open.lost()
 
-    def take(self) -> bytes | None:
-        """What is there now, None for nothing, empty when none of it is shown.
+    def poll(self) -> tuple[bool, T | None]:
+        """Take what is there now: whether there was anything, and what of it is shown.
 
         Raises EngineError, KernelError, and ValueError once the session is closed.
         """
-        found = self._open.take(_MOST)
+        found = self._open.take(self._most)
         if not found.records:
-            if not found.busy:
-                return None
-            time.sleep(_BUSY)  # its descriptor stays readable meanwhile
-            return b""
+            if found.busy:
+                time.sleep(_BUSY)  # its descriptor stays readable meanwhile
+            return found.busy, None
         self.records += found.records
         self.shown += found.shown
-        if not found.shown:
-            return b""
-        header = b"" if self._begun else self._open.header() or b""
-        self._begun = True
-        return header + found.output if header else bytes(found.output)
+        return True, self._made(found) if found.shown else None
 
-    def chunks(self, *, timeout: float | None = None) -> Iterator[bytes]:
-        """Return lines until none come for ``timeout`` seconds; None waits for ever."""
+    def _made(self, found: Taken) -> T:
+        """Make something of its own of what was taken."""
+        raise NotImplementedError
+
+    def take(self) -> T | None:
+        """What is there now, None for nothing; see `poll`."""
+        while True:
+            there, found = self.poll()
+            if found is not None or not there:
+                return found
+
+    def chunks(self, *, timeout: float | None = None) -> Iterator[T]:
+        """Return what comes until nothing has come for ``timeout`` seconds; None: for ever."""
         return each(self, timeout)
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[T]:
         return self.chunks()
 
-    def __aiter__(self) -> "AsyncEach[bytes]":
+    def __aiter__(self) -> "AsyncEach[T]":
         return AsyncEach(self)
 
     def close(self) -> None:
         """Let go of the stream, which the session closes."""
         self._stream = None
+
+
+class LineReader(StreamReader[bytes]):
+    """Events of one output as bytes, whole lines at a time.
+
+    ``for lines in reader.chunks(timeout=1)`` and ``async for lines in reader`` give `bytes` of up
+    to half a megabyte; the first has the header in front, where the format has one.
+    """
+
+    _begun = False
+
+    def _made(self, found: Taken) -> bytes:
+        header = b"" if self._begun else self._open.header() or b""
+        self._begun = True
+        return header + found.output if header else bytes(found.output)
 
 
 def line_stream(
@@ -125,9 +143,9 @@ def line_stream(
     Raises KernelError.
     """
     lost = counter.read if counter else None
-    if session.map(map_name).type == RINGBUF and (engine := _engine_of(session)):
-        # What is beyond the engine's tables is left to the plain formatter.
-        with suppress(SpecError):
+    if session.map(map_name).type == RINGBUF and (engine := engine_of(session)):
+        # What is beyond the engine's tables, or its room, is left to the plain formatter.
+        with suppress(SpecError, EngineError):
             return _by_engine(session, engine, asked, map_name, lost)
     source = session.sources[asked.output.name]
     return Stream(
@@ -155,7 +173,7 @@ def _by_engine(
     return stream
 
 
-def _engine_of(session: Session) -> "Engine | None":
+def engine_of(session: Session) -> "Engine | None":
     """An engine that is closed before the session is; None, with a warning, where it has none."""
     from bpfpack.runner.engine.host import Engine
 

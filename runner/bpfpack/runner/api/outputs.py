@@ -91,7 +91,7 @@ class EventReader:
         return self.batches()
 
     def __aiter__(self) -> "AsyncEach[RecordBatch]":
-        return AsyncEach(self)
+        return AsyncEach(_Sized(self, BATCH))
 
     def close(self) -> None:
         """Let go of the source, which the session closes; batches stay as they are."""
@@ -110,5 +110,6 @@ class _Sized:
     def fd(self) -> int:
         return self.reader.fd
 
-    def take(self) -> RecordBatch | None:
-        return self.reader.take(self.most)
+    def poll(self) -> tuple[bool, RecordBatch | None]:
+        batch = self.reader.take(self.most)
+        return batch is not None, batch

@@ -14,6 +14,7 @@ from bpfpack.spec.errors import UsageError
 from bpfpack.spec.objectspec import ObjectSpec
 
 if TYPE_CHECKING:
+    from bpfpack.runner.api.columns import ColumnReader
     from bpfpack.runner.api.decoding import Record
     from bpfpack.runner.api.lines import LineReader
     from bpfpack.runner.api.maps import TypedMap
@@ -39,7 +40,7 @@ class PackageSession:
         self._clock = SystemClock()
         self._readers: dict[str, EventReader] = {}
         self._samplers: dict[str, Callable[[], Record | None]] = {}
-        self._lines: dict[str, LineReader] = {}
+        self._lines: dict[str, LineReader | ColumnReader] = {}
         self._closed = False
 
     @property
@@ -92,7 +93,7 @@ class PackageSession:
         """
         found = self._events(name)
         if name in self._lines:
-            raise UsageError(f"output {name} is read as lines")
+            raise UsageError(f"output {name} is read as lines or columns")
         if name not in self._readers:
             self._readers[name] = self._reader(found)
         return self._readers[name]
@@ -114,14 +115,34 @@ class PackageSession:
         """
         from bpfpack.runner.api.lines import Asked, LineReader, line_stream
 
-        found = self._events(name)
-        if name in self._lines or name in self._readers:
-            raise UsageError(f"output {name} is being read")
+        found = self._unread(name)
         asked = Asked.of(self._about(found), shape, filter, fields)
         counter = LossCounter.of(self._spec, found.map, self.raw.map)
         stream = line_stream(self.raw, asked, found.map, counter)
-        self._lines[name] = LineReader(name, stream)
-        return self._lines[name]
+        self._lines[name] = reader = LineReader(name, stream)
+        return reader
+
+    def columns(
+        self, name: str, *, filter: str | None = None, fields: str | None = None
+    ) -> "ColumnReader":
+        """The events of an output as Arrow's record batches, otherwise as `lines`.
+
+        Takes pyarrow.  Raises UsageError, KernelError.
+        """
+        from bpfpack.runner.api.columns import column_reader
+        from bpfpack.runner.api.lines import Asked
+
+        found = self._unread(name)
+        asked = Asked.of(self._about(found), "csv", filter, fields)
+        counter = LossCounter.of(self._spec, found.map, self.raw.map)
+        self._lines[name] = reader = column_reader(self.raw, asked, found.map, counter)
+        return reader
+
+    def _unread(self, name: str) -> Output:
+        found = self._events(name)
+        if name in self._lines or name in self._readers:
+            raise UsageError(f"output {name} is being read")
+        return found
 
     def _events(self, name: str) -> Output:
         self._check_open()

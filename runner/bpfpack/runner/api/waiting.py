@@ -17,8 +17,8 @@ class Takes(Protocol[T_co]):
         """The descriptor to wait on."""
         ...
 
-    def take(self) -> T_co | None:
-        """What is there now, None for nothing; something empty is passed over."""
+    def poll(self) -> tuple[bool, T_co | None]:
+        """Take what is there now: whether there was anything, and what of it is shown."""
         ...
 
 
@@ -28,11 +28,11 @@ def each(reader: Takes[T_co], timeout: float | None) -> Iterator[T_co]:
     poll.register(reader.fd, select.POLLIN)
     until = None if timeout is None else time.monotonic() + timeout
     while True:
-        found = reader.take()
-        if found:
+        there, found = reader.poll()
+        if found is not None:
             yield found
             until = None if timeout is None else time.monotonic() + timeout
-        if found is not None:
+        if there:
             continue
         left = None if until is None else until - time.monotonic()
         if left is not None and left <= 0:
@@ -53,14 +53,14 @@ class AsyncEach(Generic[T_co]):
         return self
 
     async def __anext__(self) -> T_co:
-        """Wait for the next; raises what `Takes.take` raises."""
+        """Wait for the next; raises what `Takes.poll` raises."""
         while True:
             # In a flood there is always something: others get their turn, and cancellation.
             await asyncio.sleep(0)
-            found = self._reader.take()
-            if found:
+            there, found = self._reader.poll()
+            if found is not None:
                 return found
-            if found is None:
+            if not there:
                 await _readable(self._reader.fd)
 
 
