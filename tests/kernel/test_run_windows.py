@@ -151,6 +151,7 @@ def test_on_a_terminal_the_table_stays_where_it_is(screen: Terminal) -> None:
         (("--every", "1s", "--show", "sum(tone)"), "--show: tone is no number"),
         (("--every", "1s", "--sort", "tone"), "--sort: windows have no column 'tone'"),
         (("--every", "1s", "--fields", "tone"), "--fields: windows show what"),
+        (("--every", "1s", "--on-slow", "drop"), "--on-slow: all events are counted"),
         (("--every", "1s", "--limit", "0"), "--limit: not a positive"),
         (("--every", "1s", "-o", "bells:raw", "--force"), "--every: windows are shown as table"),
         (("--every", "1s", "-o", "counts:table"), "--every: no events are shown"),

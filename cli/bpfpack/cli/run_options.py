@@ -96,13 +96,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
         name="sort",
         long="--sort",
         metavar="NAMES",
-        help="rows of sampled tables: by a, then from the largest b: a,-b",
+        help="rows of sampled tables and windows: by a, then from the largest b: a,-b",
     ),
     Option(
         name="limit",
         long="--limit",
         metavar="N",
-        help="N rows of each sampled table; of events, end after N",
+        help="N rows of each sampled table or window; of events, end after N",
     ),
     Option(
         name="attach",
@@ -240,6 +240,7 @@ EXAMPLES: Final = (
     "bpfpack run -o json --timeout 10s ghcr.io/x/opensnoop --failed",
     "bpfpack run --filter 'ret == ENOENT and comm ~ \"ssh*\"' --fields comm,path REF",
     "bpfpack run -c 'make -j4' -f opened.txt ghcr.io/x/opensnoop",
+    "bpfpack run --every 1s --by comm,path --limit 10 ghcr.io/x/opensnoop",
     "bpfpack run --dry-run ./opensnoop.bpf.c",
     "bpfpack run ghcr.io/x/opensnoop --help",
 )

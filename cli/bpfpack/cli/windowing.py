@@ -137,6 +137,8 @@ def windows_of(
         raise UsageError("--every: no events are shown")
     if request.flag("fields"):
         raise UsageError("--fields: windows show what --by and --show name")
+    if request.value("on_slow") == "drop":
+        raise UsageError("--on-slow: all events are counted, and windows are waited for")
     for _, shape in events:
         if shape not in SHAPES:
             known = ", ".join(SHAPES[:-1])
