@@ -37,6 +37,8 @@ def test_a_file_is_whole_after_a_signal(
     with host.started("run", "--sigint-ok", *arguments) as running:
         running.until("^attached ", stderr=True)
         bell.ring(rings)
+        # A thread of a library would keep what the run gives up.
+        assert len(list(Path(f"/proc/{running.pid}/task").iterdir())) == 1
         assert shape == "arrow" or not file.exists()
         done = running.end(signal.SIGINT)
     assert done.code == 0

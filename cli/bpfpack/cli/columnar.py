@@ -21,12 +21,9 @@ _MODE: Final = 0o666
 
 def check(shape: Columnar, path: str | None) -> None:
     """Raise UsageError without pyarrow, or for Parquet without a file."""
-    try:
-        import pyarrow  # noqa: F401 - only whether it is there
-    except ImportError as e:
-        raise UsageError(f"-o {shape} takes pyarrow, which cannot be imported: {e}").with_hint(
-            "pip install 'bpfpack[arrow]'"
-        ) from e
+    from bpfpack.runner.columns.library import load
+
+    load(f"-o {shape}")
     if shape == "parquet" and (path is None or path == "-" or _is_special(path)):
         raise UsageError("-o parquet writes a regular file").with_hint(
             "-f FILE names it; -o arrow goes through pipes"
