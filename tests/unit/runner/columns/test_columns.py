@@ -11,6 +11,7 @@ import pytest
 from bpfpack.runner.columns.schema import schema_of
 from bpfpack.runner.columns.streams import ColumnFormatter, ColumnOutput
 from bpfpack.runner.engine.host import Engine
+from bpfpack.runner.filters.filter import make_filters
 from bpfpack.spec.errors import SpecError
 from tests.kit.columnhost import filled, read, values
 from tests.kit.records import FixedClock, batch, field, layout, output
@@ -125,3 +126,11 @@ def test_streams_and_files_are_read_back(batches: int) -> None:
             table = pq.read_table(io.BytesIO(data))
         assert table["n"].to_pylist() == expected
         assert table.schema.field("n").type == pa.dictionary(pa.int32(), pa.string())
+
+
+def test_what_the_filter_drops_leaves_no_mark(engine: Engine) -> None:
+    of = output(layout(field("n", "uint", 0, 4), field("m", "uint", 4, 4)))
+    (found,) = make_filters(None, "n", [of]).values()
+    records = [struct.pack("<I", 1), struct.pack("<I", 1), struct.pack("<II", 2, 5)]
+    got = filled(engine, schema_of(of), records, filtered=found.image())
+    assert got.to_pylist() == [{"n": 1, "m": None}, {"n": 2, "m": 5}]
