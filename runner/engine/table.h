@@ -156,6 +156,7 @@ enum bp_form {
     BP_TABLE, /* padded to columns, cut where the terminal ends */
     BP_RAW,   /* the bytes of the records */
     BP_COLUMNS, /* no bytes: they fill columns */
+    BP_FRAMED,  /* the records as they stand in a ring buffer */
 };
 
 /* How types are told apart. */

@@ -91,6 +91,14 @@ static u8 *copy(u8 *out, const u8 *record, u32 length)
     return bp_bytes(out, record, length);
 }
 
+/* Its length, the record, and zeros up to a multiple of 8 bytes. */
+static u8 *frame(u8 *out, const u8 *record, u32 length)
+{
+    bp_store64(out, length);
+    bp_store64(copy(out + HEADER, record, length), 0);
+    return out + HEADER + ((length + 7ull) & ~7ull);
+}
+
 static u8 *show(struct bp_program *program, u8 *out, const struct bp_type *type,
                 const u8 *record, u32 length)
 {
@@ -99,6 +107,8 @@ static u8 *show(struct bp_program *program, u8 *out, const struct bp_type *type,
         return bp_line(program, out, type, record, length);
     case BP_TABLE:
         return bp_row(program, out, type, record, length);
+    case BP_FRAMED:
+        return frame(out, record, length);
     default:
         return copy(out, record, length);
     }

@@ -380,7 +380,7 @@ def test_lines_without_an_engine_say_so_and_are_the_same(
     session: runner.PackageSession, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr("bpfpack.runner.engine.module.FILE", tmp_path / "missing")
-    with pytest.warns(RuntimeWarning, match="formatted by plain Python"):
+    with pytest.warns(RuntimeWarning, match="read by plain Python"):
         reader = session.lines("events", "json", filter="words[0] != 2", fields="words")
     with session.attached():
         calls(3)
@@ -469,23 +469,22 @@ def test_columns_of_the_engine_are_those_of_batches(
     if not engine:
         monkeypatch.setattr("bpfpack.runner.engine.module.FILE", tmp_path / "missing")
     package = runner.open(artifact())
-    with package.load(params={"pid": os.getpid()}) as session:
-        with session.attached():
-            calls(500)
-        batch = pa.Table.from_batches(
-            [b.to_arrow() for b in session.output("events").batches(timeout=0)]
-        )
-    with package.load(params={"pid": os.getpid()}) as session:
-        with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with package.load(params={"pid": os.getpid()}) as session:
+            with session.attached():
+                calls(500)
+            batches = session.output("events").batches(timeout=0)
+            batch = pa.Table.from_batches([b.to_arrow() for b in batches])
+        with package.load(params={"pid": os.getpid()}) as session:
             reader = session.columns("events", filter="words[0] != 7")
-        assert [w.category for w in told] == ([] if engine else [RuntimeWarning])
-        with session.attached():
-            calls(500)
-        found = pa.Table.from_batches(list(reader.chunks(timeout=0)))
-        assert (reader.records, reader.shown, reader.lost()) == (500, 499, 0)
-        with pytest.raises(UsageError, match="being read"):
-            session.lines("events")
+            with session.attached():
+                calls(500)
+            found = pa.Table.from_batches(list(reader.chunks(timeout=0)))
+            assert (reader.records, reader.shown, reader.lost()) == (500, 499, 0)
+            with pytest.raises(UsageError, match="being read"):
+                session.lines("events")
+    assert [w.filename for w in told] == ([] if engine else [__file__] * 2)
     gc.collect()
     assert found.schema == batch.schema
     rest = [e for e in batch.drop_columns(["time"]).to_pylist() if e["words"][0] != 7]

@@ -10,6 +10,7 @@ import pytest
 
 import bpfpack.runner as runner
 from bpfpack.runner.api.batches import Decoders, RecordBatch
+from bpfpack.runner.api.taking import Records
 from bpfpack.runner.events.formatter import EventOutput, Known, RecordType
 from tests.kit.records import FixedClock, field, layout
 
@@ -20,7 +21,8 @@ def batch() -> RecordBatch:
     output = EventOutput(name="events", types=(RecordType(layout=LAYOUT),))
     memory = struct.pack("<6I", 1, 2, 3, 4, 5, 6)
     places = ((0, 8), (8, 8), (16, 8))
-    return RecordBatch(memory, places, Decoders(Known(output, FixedClock())), lost=3, fill=0.5)
+    records = Records(memory=memory, count=3, places=places, fill=0.5)
+    return RecordBatch(records, Decoders(Known(output, FixedClock())), lost=3)
 
 
 def test_what_a_batch_gives() -> None:

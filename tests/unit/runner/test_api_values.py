@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bpfpack.runner.api.batches import Decoders, RecordBatch
 from bpfpack.runner.api.decoding import ValueDecoder
 from bpfpack.runner.api.encoding import ValueEncoder
+from bpfpack.runner.api.taking import Records
 from bpfpack.runner.events.formatter import Known
 from bpfpack.spec.errors import UsageError
 from bpfpack.spec.record import RecordLayout
@@ -25,7 +26,8 @@ def batch_of(case: Case) -> RecordBatch:
         places.append((len(memory), len(record)))
         memory += record
     decoders = Decoders(Known(case.output, CLOCK))
-    return RecordBatch(memory, places, decoders, lost=None, fill=None)
+    records = Records(memory=memory, count=len(places), places=places, fill=None)
+    return RecordBatch(records, decoders, lost=None)
 
 
 @settings(max_examples=300)

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from bpfpack.runner.api.decoding import EventDecoder, Record
+from bpfpack.runner.api.taking import Records, places_of
 from bpfpack.runner.events.batch import Batch
 from bpfpack.runner.events.formatter import JsonFormatter, Known
 
@@ -41,23 +42,26 @@ class RecordBatch:
 
     def __init__(
         self,
-        memory: bytes,
-        records: Sequence[tuple[int, int]],
+        records: Records,
         decoders: Decoders,
         *,
         lost: int | None,
-        fill: float | None,
     ) -> None:
-        self._memory: memoryview | None = memoryview(memory)
-        self._places, self._decoders = records, decoders
+        self._memory: memoryview | None = memoryview(records.memory)
+        self._records, self._decoders = records, decoders
         self._views: list[memoryview] = []
         #: Records lost since the package was loaded, as of this batch; None where nobody counts.
         self.lost: Final = lost
         #: The largest share of the kernel's buffer in use, 0 to 1; None where it is not seen.
-        self.fill: Final = fill
+        self.fill: Final = records.fill
 
     def __len__(self) -> int:
-        return len(self._places)
+        return self._records.count
+
+    @cached_property
+    def _places(self) -> Sequence[tuple[int, int]]:
+        found = self._records.places
+        return places_of(self._records.memory) if found is None else found
 
     @property
     def _open(self) -> memoryview:

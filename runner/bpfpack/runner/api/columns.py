@@ -1,24 +1,22 @@
 """The events of one output as columns of Arrow, filled by the engine."""
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
 from bpfpack.runner.api.arrow import ArrowMaker
-from bpfpack.runner.api.lines import Asked, StreamReader, engine_of
+from bpfpack.runner.api.lines import Asked, StreamReader, by_engine, source_of
 from bpfpack.runner.api.outputs import BATCH
 from bpfpack.runner.events.batch import Batch, Source
 from bpfpack.runner.events.stream import NOTHING, EventStream, Taken
 from bpfpack.runner.filters.filter import Filter
-from bpfpack.runner.losses import CountedSource, LossCounter
-from bpfpack.runner.maps import RINGBUF
+from bpfpack.runner.losses import LossCounter
 from bpfpack.runner.session import Session
-from bpfpack.spec.errors import EngineError, SpecError
 from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch
 
     from bpfpack.runner.columns.tables import ColumnProgram
+    from bpfpack.runner.engine.host import Engine
 
 
 class Columns(Protocol):
@@ -50,24 +48,19 @@ def column_reader(
 
     Raises UsageError, KernelError.
     """
-    maker = ArrowMaker(asked.output)
-    if session.map(map_name).type == RINGBUF and (engine := engine_of(session)):
-        from bpfpack.runner.columns.tables import ColumnProgram
-        from bpfpack.runner.engine.streams import open_stream
+    from bpfpack.runner.columns.tables import ColumnProgram
 
-        with suppress(SpecError, EngineError):
-            image = asked.kept.image() if asked.kept else None
-            program = ColumnProgram(engine, maker.schema, filtered=image)
-            stream = open_stream(
-                program,
-                session.map(map_name),
-                header=lambda: None,
-                lost=counter.read if counter else None,
-            )
-            session.closing.callback(stream.close)
-            return ColumnReader(asked.output.name, stream, _Filled(maker, program), program.rows)
-    source = session.sources[asked.output.name]
-    plain = _Plain(CountedSource(source, counter) if counter else source, maker, asked.kept)
+    maker, made = ArrowMaker(asked.output), list[ColumnProgram]()
+
+    def make(engine: "Engine") -> ColumnProgram:
+        image = asked.kept.image() if asked.kept else None
+        made.append(ColumnProgram(engine, maker.schema, filtered=image))
+        return made[0]
+
+    if stream := by_engine(session, map_name, counter, make):
+        (program,) = made
+        return ColumnReader(asked.output.name, stream, _Filled(maker, program), program.rows)
+    plain = _Plain(source_of(session, asked.output.name, counter), maker, asked.kept)
     return ColumnReader(asked.output.name, plain, plain, BATCH)
 
 

@@ -8,7 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from bpfpack.runner.api.code import CODE
+from bpfpack.runner.api.taking import BUSY, FromEngine, FromSource, Taking
 from bpfpack.runner.api.waiting import AsyncEach, each
+from bpfpack.runner.events.batch import Source
 from bpfpack.runner.events.formatter import EventOutput, OutputFormat, make_formatter
 from bpfpack.runner.events.stream import EventStream, Stream, Taken
 from bpfpack.runner.filters.filter import Filter, make_filters
@@ -20,15 +22,14 @@ from bpfpack.spec.errors import EngineError, SpecError, UsageError
 from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
-    from bpfpack.runner.engine.host import Engine
+    from bpfpack.runner.engine.forms import EngineForm
+    from bpfpack.runner.engine.host import Engine, Program
 
 T = TypeVar("T")
 #: Each line, or document, stands for itself.
 SHAPES: Final[tuple[OutputFormat, ...]] = ("json", "csv", "tsv", "yaml", "table", "raw")
 #: Events that one call takes at most.
 _MOST: Final = 1 << 16
-#: Seconds to wait for a record that is still being written.
-_BUSY: Final = 0.0002
 
 
 @valuetype
@@ -88,7 +89,7 @@ class StreamReader(Generic[T]):
         found = self._open.take(self._most)
         if not found.records:
             if found.busy:
-                time.sleep(_BUSY)  # its descriptor stays readable meanwhile
+                time.sleep(BUSY)  # its descriptor stays readable meanwhile
             return found.busy, None
         self.records += found.records
         self.shown += found.shown
@@ -135,45 +136,75 @@ class LineReader(StreamReader[bytes]):
         return header + found.output if header else bytes(found.output)
 
 
+def record_taking(
+    session: Session, about: EventOutput, map_name: str, counter: LossCounter | None
+) -> Taking:
+    """The records of a ring buffer by the engine, where that can be had; otherwise by libbpf.
+
+    Raises KernelError, UsageError.
+    """
+    if stream := by_engine(session, map_name, counter, partial(_program, "framed", about, None)):
+        return FromEngine(stream)
+    return FromSource(source_of(session, about.name, counter))
+
+
 def line_stream(
     session: Session, asked: Asked, map_name: str, counter: LossCounter | None
 ) -> EventStream:
     """A ring buffer by the engine, where that can be had; otherwise by the plain formatter.
 
-    Raises KernelError.
+    Raises KernelError, UsageError.
     """
-    lost = counter.read if counter else None
-    if session.map(map_name).type == RINGBUF and (engine := engine_of(session)):
-        # What is beyond the engine's tables, or its room, is left to the plain formatter.
-        with suppress(SpecError, EngineError):
-            return _by_engine(session, engine, asked, map_name, lost)
-    source = session.sources[asked.output.name]
+    formatter = make_formatter(asked.shape, asked.output)
+    make = partial(_program, asked.shape, asked.output, asked.kept)
+    if stream := by_engine(session, map_name, counter, make, formatter.header):
+        return stream
     return Stream(
-        source=CountedSource(source, counter) if counter else source,
-        formatter=make_formatter(asked.shape, asked.output),
+        source=source_of(session, asked.output.name, counter),
+        formatter=formatter,
         kept=asked.kept.kept if asked.kept else None,
     )
 
 
-def _by_engine(
-    session: Session,
-    engine: "Engine",
-    asked: Asked,
-    map_name: str,
-    lost: Callable[[], int] | None,
-) -> EventStream:
+def _program(
+    shape: "EngineForm", output: EventOutput, kept: Filter | None, engine: "Engine"
+) -> "Program":
     from bpfpack.runner.engine.program import assemble
+
+    image = kept.image() if kept else None
+    return engine.load(partial(assemble, shape, output, filtered=image))
+
+
+def by_engine(
+    session: Session,
+    map_name: str,
+    counter: LossCounter | None,
+    make: "Callable[[Engine], Program]",
+    header: Callable[[], bytes | None] = lambda: None,
+) -> EventStream | None:
+    """A ring buffer by a program that ``make`` makes; None where that cannot be had."""
+    if session.map(map_name).type != RINGBUF or not (engine := _engine_of(session)):
+        return None
     from bpfpack.runner.engine.streams import open_stream
 
-    image = asked.kept.image() if asked.kept else None
-    program = engine.load(partial(assemble, asked.shape, asked.output, filtered=image))
-    header = make_formatter(asked.shape, asked.output).header
-    stream = open_stream(program, session.map(map_name), header=header, lost=lost)
-    session.closing.callback(stream.close)
-    return stream
+    # What is beyond the engine's tables, or its room, is left to plain Python.
+    with suppress(SpecError, EngineError):
+        lost = counter.read if counter else None
+        stream = open_stream(make(engine), session.map(map_name), header=header, lost=lost)
+        session.closing.callback(stream.close)
+        return stream
+    return None
 
 
-def engine_of(session: Session) -> "Engine | None":
+def source_of(session: Session, name: str, counter: LossCounter | None) -> Source:
+    """The buffer of an output by libbpf; raises UsageError when it was left to another."""
+    source = session.sources.get(name)
+    if source is None:
+        raise UsageError(f"output {name} was left to be read otherwise")
+    return CountedSource(source, counter) if counter else source
+
+
+def _engine_of(session: Session) -> "Engine | None":
     """An engine that is closed before the session is; None, with a warning, where it has none."""
     from bpfpack.runner.engine.host import Engine
 
@@ -181,8 +212,6 @@ def engine_of(session: Session) -> "Engine | None":
         return session.closing.enter_context(Engine(CODE))
     except EngineError as e:
         warnings.warn(
-            f"{e}; events are formatted by plain Python, which is slower",
-            RuntimeWarning,
-            stacklevel=4,
+            f"{e}; events are read by plain Python, which is slower", RuntimeWarning, stacklevel=5
         )
         return None

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from bpfpack.runner.api.batches import Decoders, RecordBatch
+from bpfpack.runner.api.taking import Taking
 from bpfpack.runner.api.waiting import AsyncEach, each
-from bpfpack.runner.events.batch import Source
 from bpfpack.runner.events.clock import SystemClock, WallClock
 from bpfpack.runner.events.formatter import EventOutput, Known
 from bpfpack.spec.errors import UsageError
@@ -24,11 +24,11 @@ class EventReader:
     of the kernel's buffer: whoever takes one is the only one to see it.
     """
 
-    def __init__(self, output: EventOutput, source: Source, clock: WallClock | None = None) -> None:
-        self._source: Source | None = source
+    def __init__(self, output: EventOutput, taking: Taking, clock: WallClock | None = None) -> None:
+        self._taking: Taking | None = taking
         self._output = output
         self._decoders = Decoders(Known(output, clock or SystemClock()))
-        # A batch that is being taken lies in memory of the source.
+        # A batch that is being taken lies in memory that the next one is put into.
         self._lock = threading.Lock()
 
     @property
@@ -42,10 +42,10 @@ class EventReader:
         return tuple(t.layout for t in self._output.types)
 
     @property
-    def _open(self) -> Source:
-        if self._source is None:
+    def _open(self) -> Taking:
+        if self._taking is None:
             raise ValueError(f"the session of {self.name} is closed")
-        return self._source
+        return self._taking
 
     @property
     def fd(self) -> int:
@@ -60,22 +60,25 @@ class EventReader:
         return self._open.lost()
 
     def take(self, max_records: int = BATCH) -> RecordBatch | None:
-        """What is there now, at most ``max_records``; None for nothing.  Raises KernelError."""
+        """What is there now, at most ``max_records``; None for nothing.
+
+        Raises KernelError, EngineError.
+        """
+        while True:
+            there, batch = self.poll(max_records)
+            if batch is not None or not there:
+                return batch
+
+    def poll(self, max_records: int = BATCH) -> tuple[bool, RecordBatch | None]:
+        """The same, and whether there was anything: a record may still be being written."""
         if max_records < 1:
             raise UsageError(f"a batch of {max_records} records")
         with self._lock:
-            source = self._open
-            batch = source.drain(max_records)
-            if batch is None:
-                return None
-            end = max(at + size for at, size in batch.records)
-            return RecordBatch(
-                bytes(batch.memory[:end]),
-                tuple(batch.records),
-                self._decoders,
-                lost=source.lost(),
-                fill=batch.fill,
-            )
+            taking = self._open
+            there, records = taking.take(max_records)
+            if records is None:
+                return there, None
+            return True, RecordBatch(records, self._decoders, lost=taking.lost())
 
     def batches(
         self, *, timeout: float | None = None, max_records: int = BATCH
@@ -91,12 +94,12 @@ class EventReader:
         return self.batches()
 
     def __aiter__(self) -> "AsyncEach[RecordBatch]":
-        return AsyncEach(_Sized(self, BATCH))
+        return AsyncEach(self)
 
     def close(self) -> None:
         """Let go of the source, which the session closes; batches stay as they are."""
         with self._lock:
-            self._source = None
+            self._taking = None
 
 
 @valuetype(kw_only=False)
@@ -111,5 +114,4 @@ class _Sized:
         return self.reader.fd
 
     def poll(self) -> tuple[bool, RecordBatch | None]:
-        batch = self.reader.take(self.most)
-        return batch is not None, batch
+        return self.reader.poll(self.most)

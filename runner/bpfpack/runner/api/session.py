@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from bpfpack.runner.events.clock import SystemClock
 from bpfpack.runner.events.formatter import EventOutput, RecordType
-from bpfpack.runner.losses import CountedSource, LossCounter
+from bpfpack.runner.losses import LossCounter
 from bpfpack.runner.session import Session
 from bpfpack.spec.agreement import event_layout, key_value_layouts
 from bpfpack.spec.config import Config, Output
@@ -91,11 +91,17 @@ class PackageSession:
 
         Raises UsageError for one that is none, that has no events, or is read as `lines`.
         """
+        from bpfpack.runner.api.lines import record_taking  # `bpfpack run` reads by its loop
+        from bpfpack.runner.api.outputs import EventReader
+
         found = self._events(name)
         if name in self._lines:
             raise UsageError(f"output {name} is read as lines or columns")
         if name not in self._readers:
-            self._readers[name] = self._reader(found)
+            about = self._about(found)
+            counter = LossCounter.of(self._spec, found.map, self.raw.map)
+            taking = record_taking(self.raw, about, found.map, counter)
+            self._readers[name] = EventReader(about, taking)
         return self._readers[name]
 
     def lines(
@@ -196,17 +202,6 @@ class PackageSession:
             for t in output.types
         )
         return EventOutput(name=output.name, types=types, discriminator=output.discriminator)
-
-    def _reader(self, output: Output) -> "EventReader":
-        from bpfpack.runner.api.outputs import EventReader  # `bpfpack run` reads by its loop
-
-        source = self.raw.sources.get(output.name)
-        if source is None:
-            raise UsageError(f"output {output.name} was left to be read otherwise")
-        counter = LossCounter.of(self._spec, output.map, self.raw.map)
-        return EventReader(
-            self._about(output), CountedSource(source, counter) if counter else source
-        )
 
     @property
     def maps(self) -> tuple[str, ...]:

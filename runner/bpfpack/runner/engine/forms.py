@@ -4,7 +4,7 @@ All that is fixed text comes from the reference formatter's own parts, so that i
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias
 
 from bpfpack.runner.engine.operations import Manner, Style
 from bpfpack.runner.events.formatter import (
@@ -22,8 +22,10 @@ from bpfpack.spec.errors import SpecError
 from bpfpack.spec.safetext import json_string, printable
 from bpfpack.spec.value import field, valuetype
 
+#: What the engine makes: outputs, and records as they stand in a ring buffer.
+EngineForm: TypeAlias = OutputFormat | Literal["framed"]
 #: ``enum bp_form``.
-LINES, TABLE, RAW, COLUMNS = range(4)
+LINES, TABLE, RAW, COLUMNS, FRAMED = range(5)
 
 _IN_JSON: Final = Manner(style=Style.JSON, label=json_string, missing="null")
 _IN_YAML: Final = Manner(style=Style.YAML, label=yaml_string, missing="null")
@@ -63,7 +65,7 @@ class Form:
     widths: Sequence[int] = field(default_factory=tuple)
 
 
-def form_of(shape: OutputFormat, known: Known) -> Form:
+def form_of(shape: EngineForm, known: Known) -> Form:
     """Return the form; raises SpecError for one that is not for events."""
     match shape:
         case "json":
@@ -82,6 +84,8 @@ def form_of(shape: OutputFormat, known: Known) -> Form:
             return Form(code=RAW, manner=_IN_JSON)
         case "arrow" | "parquet":
             return Form(code=COLUMNS, manner=_IN_JSON)
+        case "framed":
+            return Form(code=FRAMED, manner=_IN_JSON)
     raise SpecError(f"{shape} is not for events")
 
 

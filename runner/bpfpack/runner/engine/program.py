@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from bpfpack.runner.engine.forms import COLUMNS, RAW, TABLE, Form, form_of
+from bpfpack.runner.engine.forms import COLUMNS, FRAMED, RAW, TABLE, EngineForm, Form, form_of
 from bpfpack.runner.engine.image import (
     CASE,
     FIELD,
@@ -28,7 +28,7 @@ from bpfpack.runner.engine.operations import (
 )
 from bpfpack.runner.engine.zones import zones
 from bpfpack.runner.events.clock import SystemClock, WallClock
-from bpfpack.runner.events.formatter import EventOutput, Known, OutputFormat
+from bpfpack.runner.events.formatter import EventOutput, Known
 from bpfpack.spec.errors import SpecError
 from bpfpack.spec.limits import LIMITS
 from bpfpack.spec.record import RecordLayout
@@ -41,14 +41,14 @@ _WIDEST: Final = 64
 _CLOCKS: Final = ("mono", "boot", "tai", "real")
 #: ``enum bp_select``.
 _ONE, _SIZES, _VALUE = range(3)
-#: Forms without text.
-_BARE: Final = (RAW, COLUMNS)
+#: Forms without text, and what they need for a record.
+_BARE: Final = {RAW: Room(0, 1), COLUMNS: Room(0, 1), FRAMED: Room(16, 1)}
 #: A bound of a line that no memory of the engine has room for.
 _LONGEST: Final = 1 << 28
 
 
 def assemble(
-    shape: OutputFormat,
+    shape: EngineForm,
     output: EventOutput,
     at: int,
     *,
@@ -130,7 +130,7 @@ class _Compiler:
         image, manner = self._image, self._form.manner
         fields = self._put_fields(index, layout)
         if self._form.code in _BARE:
-            return self._type(*fields, [], Room(0, 1))
+            return self._type(*fields, [], _BARE[self._form.code])
         visible = [(i, f) for i, f in enumerate(layout.fields) if not f.hidden]
         operations = []
         for cell in self._form.types[index]:
@@ -157,7 +157,7 @@ class _Compiler:
 
     def _unknown(self) -> tuple[int, ...]:
         if self._form.code in _BARE:
-            return self._type(0, 0, [], Room(0, 1))
+            return self._type(0, 0, [], _BARE[self._form.code])
         first, *rest = self._form.unknown
         if not rest:
             return self._type(0, 0, [put_literal(self._image, first)])
