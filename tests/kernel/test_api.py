@@ -489,3 +489,24 @@ def test_columns_of_the_engine_are_those_of_batches(
     assert found.schema == batch.schema
     rest = [e for e in batch.drop_columns(["time"]).to_pylist() if e["words"][0] != 7]
     assert found.drop_columns(["time"]).to_pylist() == rest and len(rest) == 499
+
+
+@pytest.mark.parametrize("engine", [True, False], ids=["engine", "plain"])
+def test_batches_are_filtered_before_python_sees_them(
+    session: runner.PackageSession, engine: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if not engine:
+        monkeypatch.setattr("bpfpack.runner.engine.module.FILE", tmp_path / "missing")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if not engine else "error")
+        events = session.output("events", filter="words[0] in (2, 3)")
+    with session.attached():
+        calls(5)
+    with one(events) as batch:
+        assert [e["words"][0] for e in batch] == [2, 3]
+    assert session.output("events") is events and events.take() is None
+    with session.attached():
+        calls(2)
+    assert events.take() is None
+    with pytest.raises(UsageError, match="being read"):
+        session.output("events", filter="pid > 1")

@@ -137,15 +137,16 @@ class LineReader(StreamReader[bytes]):
 
 
 def record_taking(
-    session: Session, about: EventOutput, map_name: str, counter: LossCounter | None
+    session: Session, asked: Asked, map_name: str, counter: LossCounter | None
 ) -> Taking:
     """The records of a ring buffer by the engine, where that can be had; otherwise by libbpf.
 
     Raises KernelError, UsageError.
     """
-    if stream := by_engine(session, map_name, counter, partial(_program, "framed", about, None)):
+    make = partial(_program, "framed", asked.output, asked.kept)
+    if stream := by_engine(session, map_name, counter, make):
         return FromEngine(stream)
-    return FromSource(source_of(session, about.name, counter))
+    return FromSource(source_of(session, asked.output.name, counter), asked.kept)
 
 
 def line_stream(

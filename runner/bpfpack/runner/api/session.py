@@ -86,22 +86,25 @@ class PackageSession:
         """What the package declares that it shows, by name."""
         return {output.name: output for output in self.plan.outputs}
 
-    def output(self, name: str) -> "EventReader":
-        """The events of an output, batch by batch.
+    def output(self, name: str, *, filter: str | None = None) -> "EventReader":
+        """The events of an output, batch by batch; the same reader each time.
 
+        ``filter`` is what ``--filter`` of `bpfpack run` takes; the first call may give one.
         Raises UsageError for one that is none, that has no events, or is read as `lines`.
         """
-        from bpfpack.runner.api.lines import record_taking  # `bpfpack run` reads by its loop
+        from bpfpack.runner.api.lines import Asked, record_taking  # `bpfpack run` reads by its loop
         from bpfpack.runner.api.outputs import EventReader
 
         found = self._events(name)
         if name in self._lines:
             raise UsageError(f"output {name} is read as lines or columns")
         if name not in self._readers:
-            about = self._about(found)
+            asked = Asked.of(self._about(found), "raw", filter, None)
             counter = LossCounter.of(self._spec, found.map, self.raw.map)
-            taking = record_taking(self.raw, about, found.map, counter)
-            self._readers[name] = EventReader(about, taking)
+            taking = record_taking(self.raw, asked, found.map, counter)
+            self._readers[name] = EventReader(asked.output, taking)
+        elif filter is not None:
+            raise UsageError(f"output {name} is being read")
         return self._readers[name]
 
     def lines(

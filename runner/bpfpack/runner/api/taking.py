@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from bpfpack.runner.events.batch import Source
+from bpfpack.runner.filters.filter import Filter
 from bpfpack.spec.value import valuetype
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class Taking(Protocol):
 class FromSource:
     """By libbpf, which calls back for each record."""
 
-    def __init__(self, source: Source) -> None:
-        self._source, self.lost = source, source.lost
+    def __init__(self, source: Source, kept: Filter | None = None) -> None:
+        self._source, self._kept, self.lost = source, kept, source.lost
 
     @property
     def fd(self) -> int:
@@ -73,6 +74,10 @@ class FromSource:
         batch = self._source.drain(most)
         if batch is None:
             return False, None
+        if self._kept is not None:
+            batch = self._kept.kept(batch)
+        if not batch.records:
+            return True, None
         end = max(at + size for at, size in batch.records)
         memory, places = bytes(batch.memory[:end]), tuple(batch.records)
         return True, Records(memory=memory, count=len(places), places=places, fill=batch.fill)
@@ -93,8 +98,8 @@ class FromEngine:
         """See `Taking`; raises EngineError."""
         found = self._stream.take(most)
         if not found.shown:
-            if found.busy:
+            if found.busy and not found.records:
                 time.sleep(BUSY)  # its descriptor stays readable meanwhile
-            return found.busy, None
+            return found.busy or found.records > 0, None
         memory = bytes(found.output)
         return True, Records(memory=memory, count=found.shown, places=None, fill=found.fill)
