@@ -111,3 +111,19 @@ def test_without_pyarrow_the_error_says_what_to_install(host: Host, tmp_path: Pa
     done = host.run(*arguments, code=None, env={"PYTHONPATH": str(tmp_path)})
     assert done.code == 125
     assert "pip install 'bpfpack[arrow]'" in done.stderr
+
+
+def test_a_link_stays_one_and_the_mode_is_that_of_any_new_file(host: Host, tmp_path: Path) -> None:
+    file = tmp_path / "link.parquet"
+    file.symlink_to("real.parquet")
+    file.with_name("real.parquet").touch()
+    arguments = ("-o", "parquet", "-f", file, "--fields", "number", "--max-events=1")
+    with host.started("run", *arguments, "bell:1.0", ME) as running:
+        running.until("^attached ", stderr=True)
+        bell.ring(2)
+        assert running.end().code == 0
+    assert file.is_symlink()
+    assert pq.read_table(file).to_pylist() == [{"number": 1}]
+    umask = os.umask(0o077)
+    os.umask(umask)
+    assert file.stat().st_mode & 0o777 == 0o666 & ~umask

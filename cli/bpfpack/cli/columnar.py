@@ -72,8 +72,8 @@ def whole_file(path: str) -> Iterator[int]:
 
 
 def _finish(fd: int, name: str, final: Path) -> None:
+    # No fsync: gigabytes on their way to a disk would hold up the end that a signal asks for.
     os.fchmod(fd, _MODE & ~_umask())
-    os.fsync(fd)
     Path(name).replace(final)
 
 
