@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any, Final
 
 import pyarrow as pa
@@ -121,14 +122,28 @@ def _lists(column: Filled, shape: Shape, present: pa.Buffer | None) -> pa.Array:
         pa.int32(), column.slot_count + 1, [None, pa.py_buffer(column.slots)]
     )
     for length in reversed(shape.lengths):
-        count = len(array) // length
-        offsets = pa.array(range(0, (count + 1) * length, length), type=pa.int32())
+        offsets, ends = _grouped(ends, length)
         array = pa.ListArray.from_arrays(offsets, array)
-        ends = pc.divide(ends, pa.scalar(length, pa.int32()))
     kind = pa.list_(array.type)
     return pa.Array.from_buffers(
         kind, column.slot_count, [present, ends.buffers()[1]], children=[array]
     )
+
+
+def _grouped(ends: pa.Array, length: int) -> tuple[pa.Array, pa.Array]:
+    """Ends of lists of elements: as ends of inner lists, and ends of lists of these."""
+    size = pa.scalar(length, pa.int32())
+    groups = pc.divide(ends, size)
+    if pc.multiply(groups, size).equals(ends):
+        return pa.array(range(0, ends[-1].as_py() + 1, length), pa.int32()), groups
+    # A record has ended inside of an inner list: that one is shorter.
+    offsets, found = [0], [0]
+    for start, end in pairwise(ends.to_pylist()):
+        offsets += range(start + length, end, length)
+        if end > start:
+            offsets.append(end)
+        found.append(len(offsets) - 1)
+    return pa.array(offsets, pa.int32()), pa.array(found, pa.int32())
 
 
 def _named(array: pa.Array, text: Callable[[Any], Any], shape: Shape) -> pa.Array:

@@ -71,6 +71,15 @@ def test_arrays_are_lists_and_what_has_its_own_length_is_whole(engine: Engine) -
     assert got["tail"].to_pylist() == [["green", "7"], None, ["red"] * 10_000]
 
 
+def test_a_record_may_end_inside_of_an_inner_list(engine: Engine) -> None:
+    of = layout(field("tail", "uint", 0, 2, dimensions=(0, 2, 2)))
+    schema = schema_of(output(of))
+    records = [struct.pack(f"<{n}H", *range(n)) for n in (7, 0, 4, 1, 9)]
+    got = filled(engine, schema, records)
+    assert values(got) == values(read(schema, records))
+    assert got["tail"].to_pylist()[:2] == [[[[0, 1], [2, 3]], [[4, 5], [6]]], None]
+
+
 def test_texts_longer_than_what_was_laid_out_find_room(engine: Engine) -> None:
     schema = schema_of(output(layout(field("n", "uint", 0, 4), field("s", "string", 4, 0))))
     records = [b"nnnn" + b"\xff" * size for size in (3, 100_000, 1, 200_000, 0)]
