@@ -251,6 +251,35 @@ class TestRollback:
         assert "--allow-downgrade" in refused(host, name)
         accepted(host, f"{name}:1")  # asked for by name
 
+    @pytest.mark.parametrize("held", [True, False], ids=["here", "only-there"])
+    def test_no_command_takes_what_run_refuses(
+        self, author: Host, host: Host, name: str, held: bool
+    ) -> None:
+        """The registry hides 1.1, and the store has it no more; 1.0 is what is left."""
+        publish(author, "1", f"{name}:1.0")
+        publish(author, "2", f"{name}:1.1")
+        accepted(host, name)
+        if held:
+            host.run("pull", "-q", f"{name}:1.0")
+        requests.delete(url_of(name, "1.1"), timeout=30).raise_for_status()
+        host.run("rmi", f"{name}:1.1")
+        before = host.run("list", "-q").stdout
+        told = f"{name}: 1.0 is the newest to be had, but this host has accepted 1.1"
+        for argv, code in (
+            (("verify", name), 6),
+            (("trust", "test", name), 0),  # which only explains
+            (("pull", "-q", name), 6),
+            (("run", name, ME), 126),
+        ):
+            done = host.run(*argv, code=code)
+            assert told in done.stderr + done.stdout
+            assert "--allow-downgrade" in done.stderr + done.stdout
+        assert f"may not run here: {told}" in host.run("inspect", name).stdout
+        assert host.run("list", "-q").stdout == before
+        host.run("verify", f"{name}:1.0")  # asked for by name
+        host.run("pull", "-q", "--allow-downgrade", name)
+        accepted(host, "--allow-downgrade", name)
+
     def test_a_single_number_goes_away(self, author: Host, host: Host, name: str) -> None:
         """``2`` is no version beside ``1.0``, and still above it."""
         publish(author, "2", f"{name}:2")

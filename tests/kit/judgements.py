@@ -241,6 +241,8 @@ def _times() -> Iterator[_Faulty]:
     yield "rollback-without-a-time", "What says no time is older than what did.", silent
     latest = _case(bundle(LATEST), reference=LATEST, implicit=True, marks=[_mark("2.0")])
     yield "rollback-of-an-implicit-latest", "This host accepted a higher release.", latest
+    lower = _case(bundle(), clause="1.5", implicit=True, marks=[_mark("1.1")])
+    yield "rollback-of-an-implicit-release", "This host accepted a higher release.", lower
     old = _case(bundle(lifetime=timedelta(hours=12)))
     yield "freeze", "The signature has expired.", old
     exact = _case(bundle(lifetime=timedelta(days=1)))

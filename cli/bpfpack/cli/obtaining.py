@@ -20,7 +20,6 @@ from bpfpack.spec.errors import (
     NotFound,
     SpecError,
     StoreError,
-    TrustError,
     UsageError,
 )
 from bpfpack.spec.origin import Origin, OriginKind
@@ -28,7 +27,7 @@ from bpfpack.spec.reference import Reference
 from bpfpack.spec.signature import SignaturePlace
 from bpfpack.spec.trust import RemoteArtifact
 from bpfpack.spec.value import replace
-from bpfpack.spec.versions import above, highest_release
+from bpfpack.spec.versions import highest_release
 
 if TYPE_CHECKING:
     from bpfpack.registry.store.layout import Layout
@@ -69,8 +68,8 @@ def obtain(
 ) -> RemoteArtifact:
     """Return the package that ``text`` names, for this platform, with all its signatures.
 
-    Raises NotFound, TransportError, StoreError, ContentError, SpecError, TrustError for an
-    implicit version that goes back, BuildError for source that does not compile.
+    Raises NotFound, TransportError, StoreError, ContentError, SpecError, TrustError for
+    what a rule keeps out of the store, BuildError for source that does not compile.
     """
     if text == "-":
         return _from_stdin(host, judged_as)
@@ -116,8 +115,6 @@ def _from_reference(
         # By digest: a tag that moves between pull and run changes nothing.
         effective, digest = pulled.reference, pulled.content.descriptor.digest
         store = host.store
-    if implicit:
-        _check_not_back(host, effective, allow_downgrade)
     origin = Origin(kind="store", reference=effective, location=str(effective), implicit=implicit)
     return _read(host, store.repository(effective.name), digest, origin)
 
@@ -189,21 +186,6 @@ def _holds(store: DiskStore, digest: Digest) -> bool:
     except NotFound:
         return False
     return True
-
-
-def _check_not_back(host: Host, effective: Reference, allow_downgrade: bool) -> None:
-    """An implicit version never goes below the highest that this host has accepted.
-
-    ``latest`` says no version: `judge` holds it against the newest signature accepted.
-    """
-    if allow_downgrade or effective.tag is None or effective.is_bare:
-        return
-    accepted = above(effective.tag, host.marks.tags(effective.name))
-    if accepted is not None:
-        raise TrustError(
-            f"{effective.name}: {effective.tag} is the newest to be had, but this host has"
-            f" accepted {accepted}"
-        ).with_hint(f"name a tag, or allow it with --allow-downgrade ({effective})")
 
 
 def _digest(text: str) -> Digest | None:

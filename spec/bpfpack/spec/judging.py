@@ -5,7 +5,8 @@
  3. the key's window, by the clock of this host;
  4. only now the content: strict parsing, which digest, which name, which times;
  5. the newest that this host accepted for the tag; for ``latest`` that nobody typed, also the
-    newest of the highest release that it accepted, unless the package is of no lower version.
+    newest of the highest release that it accepted, unless the package is of no lower version;
+ 6. a release that nobody typed is of no lower version than any that this host accepted.
 
 One good candidate suffices; a bad one never hides a good one, and each keeps its reason.
 """
@@ -72,6 +73,7 @@ def judge(
             reason=f"the policy cannot be used, so everything is refused: {policy.problem}",
             places=evidence.places,
         )
+    passed = _passed(evidence.origin, marks) if not allow_downgrade else None
     scale = _Scale(
         origin=evidence.origin,
         digests=digests,
@@ -80,13 +82,14 @@ def judge(
         check=check,
         now=now,
         newest=_newest(evidence, marks) if not allow_downgrade else None,
+        passed=passed,
         host_key=host_key,
         invoker=invoker,
         own=own,
     )
     verdicts = tuple(scale.weigh_all(evidence.places))
     accepted = any(verdict.good for verdict in verdicts)
-    reason, hint = ("", None) if accepted else _refusal(evidence, scope, verdicts)
+    reason, hint = ("", None) if accepted else _refusal(evidence, scope, verdicts, passed)
     return Judgement(
         origin=evidence.origin,
         scope=scope,
@@ -117,6 +120,7 @@ class _Scale:
     check: SignatureCheck
     now: datetime
     newest: Mark | None
+    passed: str | None
     host_key: str | None
     invoker: Invoker | None
     own: OwnKey | None = None
@@ -142,6 +146,7 @@ class _Scale:
             if candidate.form != "host":
                 self._check_name(claims)
                 self._check_times(claims)
+            self._check_version()
         except _Refused as e:
             return _bad(place, candidate, e.reason, key=key, claims=claims, hint=e.hint)
         return Verdict(
@@ -255,6 +260,10 @@ class _Scale:
             raise _Refused(told, again)
         self._check_rollback(claims)
 
+    def _check_version(self) -> None:
+        if self.passed is not None:
+            raise _Refused(f"is of a version below {self.passed}, which this host accepted")
+
     def _check_rollback(self, claims: Claims) -> None:
         if self.newest is None or self.newest.digest in self.digests:
             return
@@ -317,6 +326,19 @@ def _check_prefix(claims: Claims, scope: Scope) -> None:
         raise _Refused(f"was made for {claims.reference or 'no name'}, not for {scope.signed_as}")
 
 
+def _passed(origin: Origin, marks: Marks) -> str | None:
+    """The highest version that this host accepted, when one that nobody typed is below it.
+
+    ``latest`` says no version: the newest signature holds it back.
+    """
+    reference = origin.reference
+    if not origin.implicit or reference is None or reference.is_bare:
+        return None
+    if reference.tag is None or not is_release(reference.tag):
+        return None
+    return above(reference.tag, marks.tags(fold_host(reference.name)))
+
+
 def _newest(evidence: Evidence, marks: Marks) -> Mark | None:
     reference = evidence.origin.reference
     if reference is None or reference.tag is None or reference.digest is not None:
@@ -339,10 +361,16 @@ def _is_highest(evidence: Evidence, accepted: tuple[str, ...]) -> bool:
 
 
 def _refusal(
-    evidence: Evidence, scope: Scope | None, verdicts: tuple[Verdict, ...]
+    evidence: Evidence, scope: Scope | None, verdicts: tuple[Verdict, ...], passed: str | None
 ) -> tuple[str, str | None]:
     """Say in one line why nothing sufficed, and what to type next."""
     origin = evidence.origin
+    if passed is not None and origin.reference is not None:
+        name, tag = origin.reference.name, origin.reference.tag
+        return (
+            f"{name}: {tag} is the newest to be had, but this host has accepted {passed}",
+            f"name a tag, or allow it with --allow-downgrade ({origin.reference})",
+        )
     unseen = "; ".join(f"{p.name}: {p.reason}" for p in evidence.places if p.state == "failed")
     told = [v for v in verdicts if v.candidate.form != "host"] or list(verdicts)
     best = max(told, key=_how_close, default=None)

@@ -363,6 +363,26 @@ class TestRollback:
         marks.record(newest)
         admitted(replace(signed_artifact(), origin=origin), ALICE, marks=marks)
 
+    @pytest.mark.parametrize("name", ["ghcr.io/x/opensnoop:1.0", "GHCR.IO/x/opensnoop:1.0"])
+    def test_an_implicit_release_is_not_below_one_that_was_accepted(self, name: str) -> None:
+        """By its number: the mark of 1.1 is of before."""
+        typed = origin_of(Reference.parse(name))
+        artifact = replace(signed_artifact(), origin=replace(typed, implicit=True))
+        marks = MemoryMarks()
+        marks.record(
+            Mark(
+                repository="ghcr.io/x/opensnoop",
+                tag="1.1",
+                created=NOW - timedelta(days=9),
+                digest=Digest.sha256(b"higher"),
+            )
+        )
+        error = refused(artifact, ALICE, marks=marks)
+        assert "1.0 is the newest to be had, but this host has accepted 1.1" in str(error)
+        assert "below 1.1" in error.reasons[0]
+        admitted(artifact, ALICE, marks=marks, allow_downgrade=True)
+        admitted(replace(artifact, origin=typed), ALICE, marks=marks)
+
     def test_the_host_in_capitals_is_the_same_repository(self) -> None:
         artifact = signed_artifact()
         loud = origin_of(Reference.parse("GHCR.IO/x/opensnoop:1.0"))
