@@ -6,6 +6,7 @@ Nothing here needs the kernel: a refusal comes before it, and what is accepted i
 import json
 import shutil
 import subprocess
+import tarfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -78,7 +79,20 @@ class TestTampering:
         (path,) = (host.root / "data").rglob(digest.partition(":")[2])
         path.chmod(0o600)
         flip(path)
-        refused(host, "--no-pull", f"{name}:1")
+        assert "`bpfpack pull` fetches it again" in refused(host, "--no-pull", f"{name}:1")
+
+    def test_of_an_archive(self, author: Host, host: Host, name: str, tmp_path: Path) -> None:
+        publish(author, "1", f"{name}:1")
+        archive = tmp_path / "bell.tar"
+        author.run("save", "-q", "-f", archive, f"{name}:1")
+        accepted(host, "--as", f"{name}:1", archive)
+        with tarfile.open(archive) as tar:
+            largest = max(tar, key=lambda member: member.size)  # the object
+        data = bytearray(archive.read_bytes())
+        data[largest.offset_data + largest.size // 2] ^= 1
+        archive.write_bytes(data)
+        told = refused(host, "--as", f"{name}:1", archive)
+        assert "get the archive again" in told and "bpfpack pull" not in told
 
 
 class TestSignatures:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from bpfpack.spec.bounded import check_bytes, read_exactly, verified_chunks
 from bpfpack.spec.content import Source
@@ -17,6 +18,8 @@ from bpfpack.spec.trust import RemoteArtifact
 
 #: Finds the signatures of some content: ``registry.trust.collect``, perhaps with more places.
 Look = Callable[[Source, Descriptor], tuple[SignaturePlace, ...]]
+
+_PULL: Final = "`bpfpack pull` fetches it again"
 
 
 def read_artifact(
@@ -38,8 +41,8 @@ def read_artifact(
         origin=origin,
         manifest=manifest,
         index=index,
-        config=_read(source, layout.config, LIMITS.config, f"the config of {origin}"),
-        object=_read(source, layout.object, LIMITS.object, f"the object of {origin}"),
+        config=_read(source, layout.config, LIMITS.config, origin, "config"),
+        object=_read(source, layout.object, LIMITS.object, origin, "object"),
         places=places,
     )
 
@@ -51,7 +54,7 @@ def check_whole(source: Source, manifest: Manifest) -> None:
     """
     for want in children(manifest):
         with (
-            _told(f"{want.digest} of {manifest.descriptor.digest.short}"),
+            _told(f"{want.digest} of {manifest.descriptor.digest.short}", _PULL),
             source.fetch(want) as it,
         ):
             for _ in verified_chunks(it, want, LIMITS.layer):
@@ -78,17 +81,16 @@ def _for_platform(
     return child, named
 
 
-def _read(source: Source, want: Descriptor, limit: int, what: str) -> bytes:
-    with _told(what), source.fetch(want) as stream:
+def _read(source: Source, want: Descriptor, limit: int, origin: Origin, part: str) -> bytes:
+    hint = _PULL if origin.kind in ("store", "registry") else "get the archive again"
+    with _told(f"the {part} of {origin}", hint), source.fetch(want) as stream:
         return read_exactly(stream, want, limit)
 
 
 @contextmanager
-def _told(what: str) -> Iterator[None]:
-    """Say which part it was whose bytes were others."""
+def _told(what: str, hint: str) -> Iterator[None]:
+    """Say which part it was whose bytes were others, and how to get it whole."""
     try:
         yield
     except ContentError as e:
-        raise type(e)(f"{what} was changed or damaged where it is kept: {e}").with_hint(
-            "`bpfpack pull` fetches it again"
-        ) from e
+        raise type(e)(f"{what} was changed or damaged where it is kept: {e}").with_hint(hint) from e
