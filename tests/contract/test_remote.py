@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from bpfpack.registry.client.core import Call
 from bpfpack.registry.client.endpoints import Endpoint
 from bpfpack.registry.client.login import login, logout
 from bpfpack.registry.client.pull import default_tag
 from bpfpack.registry.client.remote import RegistryClient, RemoteRepository
 from bpfpack.registry.client.settings import Settings
 from bpfpack.registry.client.upload import Uploader
-from bpfpack.registry.client.wire import Credential
+from bpfpack.registry.client.wire import Answer, Credential
 from bpfpack.spec.bounded import read_exactly
 from bpfpack.spec.content import ReferrersUnsupported
 from bpfpack.spec.descriptor import Descriptor
@@ -201,10 +202,20 @@ class TestDebiansRegistry:
     def test_chunks_in_the_form_that_another_implementation_takes(self, secured: Secured) -> None:
         data, host, name = os.urandom(300_000), secured.registry.host, f"x/tiny{next(_NUMBERS)}"
         want, settings = Descriptor.of(data, "a/b"), Settings(chunk=100_000)
+        chunks = []
+
+        def limited(call: Call) -> Answer:
+            """Ask through a proxy that takes no blob whole."""
+            if call.method == "PUT" and call.body is not None:
+                raise TransportError("too much at once", status=413)
+            chunks.append(call.method == "PATCH")
+            return client.ask(call)
+
         with RegistryClient(secured.settings, lookup=lambda *_: USER) as client:
             endpoint = Endpoint(registry=client.origin(host), name=host, repository=name)
-            uploader = Uploader(endpoint, settings, client.ask, client.pause)
-            uploader.send_in_chunks(want, io.BytesIO(data))
+            uploader = Uploader(endpoint, settings, limited, client.pause)
+            assert uploader.send(want, io.BytesIO(data), None)
+            assert sum(chunks) == 3
             with client.repository(host, name).fetch(want) as stream:
                 assert read_exactly(stream, want, LIMITS.layer) == data
 

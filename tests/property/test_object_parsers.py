@@ -16,7 +16,7 @@ from bpfpack.spec.btfext import LineInfo
 from bpfpack.spec.displays import FORMATS, FieldDisplay
 from bpfpack.spec.elf import Elf
 from bpfpack.spec.errors import SpecError
-from bpfpack.spec.layout import align_of, members, size_of
+from bpfpack.spec.layout import members, size_of
 from bpfpack.spec.objectspec import ObjectSpec
 from bpfpack.spec.record import RecordLayout
 from bpfpack.spec.sections import SECTION_NAMES, parse_section
@@ -67,7 +67,6 @@ def all_types(btf: Btf) -> None:
         Btf.spelling,
         Btf.tags_of,
         size_of,
-        align_of,
         members,
     )
     for type_id in range(len(btf)):

@@ -51,9 +51,8 @@ const volatile __u32 expected[] = {
 	AT(big), AT(huge), AT(pointer), AT(flag), AT(real),
 };
 const volatile __u32 sizes[] = {
-	sizeof(struct small), _Alignof(struct small), sizeof(struct tight), _Alignof(struct tight),
-	sizeof(struct layout), _Alignof(struct layout), sizeof(struct bits), _Alignof(struct bits),
-	sizeof(__int128), _Alignof(__int128),
+	sizeof(struct small), sizeof(struct tight), sizeof(struct layout), sizeof(struct bits),
+	sizeof(__int128),
 };
 
 /* Every field another number: reading them back proves shifts and masks. */

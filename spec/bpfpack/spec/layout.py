@@ -1,4 +1,4 @@
-"""How C lays out a type that BTF describes: sizes, alignments, members, arrays."""
+"""How C lays out a type that BTF describes: sizes, members, arrays."""
 
 from typing import Final, NamedTuple
 
@@ -75,11 +75,6 @@ def size_of(btf: Btf, type_id: int) -> int:
     raise LimitExceeded("array nested too deep", path=(".BTF", f"type {type_id}"))
 
 
-def align_of(btf: Btf, type_id: int) -> int:
-    """Return the alignment in bytes; 1 for a packed struct, as far as its layout shows."""
-    return _align(btf, type_id, {}, 0)
-
-
 def members(btf: Btf, type_id: int) -> tuple[FlatMember, ...]:
     """Return the members of a struct or union, those of anonymous members in their place.
 
@@ -107,37 +102,6 @@ def array_of(btf: Btf, type_id: int) -> tuple[int, tuple[int, ...]]:
         dimensions.append(found.length)
         type_id = found.element_id
     raise LimitExceeded("array nested too deep", path=(".BTF", f"type {resolved}"))
-
-
-def _align(btf: Btf, type_id: int, known: dict[int, int], depth: int) -> int:
-    """Return an alignment; ``known`` keeps types that fan out from being asked again."""
-    if depth > LIMITS.btf_resolve_depth:
-        raise LimitExceeded("type nested too deep", path=(".BTF", f"type {type_id}"))
-    type_id, found = resolve(btf, type_id)
-    if type_id not in known:
-        match found:
-            case Ptr():
-                known[type_id] = POINTER_SIZE
-            case Int() | Float() | Enum() | Enum64():
-                known[type_id] = found.size & -found.size
-            case Array(element):
-                known[type_id] = _align(btf, element, known, depth + 1)
-            case Struct() | Union():
-                known[type_id] = _aggregate_align(btf, found, known, depth)
-            case _:
-                raise SpecError(
-                    f"{_what(found)} has no alignment", path=(".BTF", f"type {type_id}")
-                )
-    return known[type_id]
-
-
-def _aggregate_align(btf: Btf, found: Struct | Union, known: dict[int, int], depth: int) -> int:
-    most, packed = 1, False
-    for member in found.members:
-        align = _align(btf, member.type_id, known, depth + 1)
-        packed = packed or (not member.bit_size and member.bit_offset % (8 * align) != 0)
-        most = max(most, align)
-    return 1 if packed or found.size % most else most
 
 
 class _Flattener:

@@ -288,9 +288,10 @@ def test_case_14_what_a_registry_lost_of_a_copy_is_not_made_up(
     registry.on("PATCH", "/up", forgetful)
     with RegistryClient(Settings(chunk=600_000), lookup=lambda *_: None) as client:
         uploader = Uploader(endpoint, client.settings, client.ask, client.pause)
+        _refuse_whole(uploader)
         with pytest.raises(TransportError, match="cannot be sent again"):
-            uploader.send_in_chunks(WANT, Once(BLOB))
-    assert registry.requests("DELETE", "/up")
+            uploader.send(WANT, Once(BLOB), None)
+    assert len(registry.requests("DELETE", "/up")) == 2
 
 
 @pytest.mark.parametrize("data", [BLOB[:-1] + b"!", BLOB[:-1], BLOB + b"!"])
@@ -301,10 +302,17 @@ def test_case_14_other_bytes_are_found_before_the_last_chunk(
     endpoint = Endpoint(registry=origin(registry.url), name=registry.host, repository="x")
     with RegistryClient(Settings(chunk=600_000), lookup=lambda *_: None) as client:
         uploader = Uploader(endpoint, client.settings, client.ask, client.pause)
+        _refuse_whole(uploader)
         with pytest.raises(ContentError):
-            uploader.send_in_chunks(WANT, Once(data))
+            uploader.send(WANT, Once(data), None)
     assert server.spans == ["0-599999"]
-    assert registry.requests("DELETE", "/up")
+    assert len(registry.requests("DELETE", "/up")) == 2
+
+
+def _refuse_whole(uploader: Uploader) -> None:
+    """Have the registry refuse a blob in one piece; the next one goes in chunks."""
+    with pytest.raises(TransportError):
+        uploader.send(WANT, Once(BLOB), None)
 
 
 class Once:

@@ -82,13 +82,6 @@ class Uploader:
             return True
         raise TransportError(f"upload of {want.digest.short} failed {_TRIES} times")
 
-    def send_in_chunks(self, want: Descriptor, source: Readable) -> None:
-        """Store a blob that would be too much at once; raises as `send` does.
-
-        Of a source that cannot seek a chunk is held in memory.
-        """
-        self._chunked(want, _Blob(source, want))
-
     def _again(self, error: TransportError, blob: "_Blob", attempt: int) -> bool:
         """Say whether a new upload may fare better."""
         if not blob.replayable or attempt == _TRIES or isinstance(error, Denied):
