@@ -115,10 +115,15 @@ class _Walk:
         """Return the parts of a path, the last one first."""
         path = Path(text)
         if path.is_absolute():
-            raise BuildError(f"{self._shown}: a link that leaves the project")
+            raise self._leaves()
         return list(reversed(path.parts))
 
     def _up(self) -> None:
         if not self._opened:
-            raise BuildError(f"{self._shown}: a link that leaves the project")
+            raise self._leaves()
         os.close(self._opened.pop())
+
+    def _leaves(self) -> BuildError:
+        return BuildError(f"{self._shown}: a link that leaves the project").with_hint(
+            "put a copy of the file in its place, build where the link leads, or remove the link"
+        )

@@ -17,7 +17,7 @@ from bpfpack.builder.project import source_files
 from bpfpack.builder.sandbox import Identity
 from bpfpack.spec.errors import BuildError, UsageError
 from tests.kit.objects import CLANGS, tool
-from tests.kit.sources import LICENSE, PROGRAM, built, object_of, write_project
+from tests.kit.sources import LICENSE, PRELUDE, PROGRAM, built, object_of, write_project
 
 SECRET = "correct horse battery staple"
 
@@ -100,6 +100,21 @@ def test_a_link_out_of_the_project_is_refused(secret: Path, tmp_path: Path) -> N
     (project / "stolen.h").symlink_to(secret)
     with pytest.raises(BuildError, match=r"stolen\.h: a link that leaves the project"):
         built(project, PROGRAM)
+
+
+def test_a_link_that_nobody_includes_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    whole = PRELUDE + PROGRAM + LICENSE
+    write_project(tmp_path / "out", {"x.bpf.c": whole})
+    project = write_project(tmp_path / "one", {"t.bpf.c": whole})
+    for name in ("unrelated.c", "x.bpf.c"):
+        link = project / name
+        link.symlink_to("../out/x.bpf.c")
+        with pytest.raises(BuildError, match=f"{link}: a link that leaves") as error:
+            build(link if name == "x.bpf.c" else project / "t.bpf.c")
+        assert "build where the link leads" in (error.value.hint or "")
+        link.unlink()
+    build(tmp_path / "out" / "x.bpf.c")
+    build(project / "t.bpf.c")
 
 
 def test_a_readme_outside_the_project_is_refused(secret: Path, tmp_path: Path) -> None:
