@@ -42,15 +42,22 @@ def some(required: dict[str, Any], optional: dict[str, Any]) -> st.SearchStrateg
     return st.fixed_dictionaries(required, optional=optional)
 
 
-def many(of: st.SearchStrategy[dict[str, Any]], *keys: str) -> st.SearchStrategy[list[Any]]:
+def many(
+    of: st.SearchStrategy[dict[str, Any]], *keys: str | Callable[[dict[str, Any]], Any]
+) -> st.SearchStrategy[list[Any]]:
     """At least one, unique by each key."""
-    unique = tuple(_by(key) for key in keys)
+    unique = tuple(_by(key) if isinstance(key, str) else key for key in keys)
     return st.lists(of, min_size=1, max_size=3, unique_by=unique or None)
 
 
 def _by(key: str) -> Callable[[dict[str, Any]], Any]:
     # What is absent is never the same.
     return lambda item: item.get(key, id(item))
+
+
+def _reads(output: dict[str, Any]) -> Any:
+    # Two outputs of one buffer's events would share them out.
+    return output["map"] if output["kind"] == "events" else id(output)
 
 
 PROGRAMS: Final = many(
@@ -132,6 +139,7 @@ OUTPUTS: Final = many(
         {**SAMPLED, "kernel": MEMBERS},
     ),
     "name",
+    _reads,
 )
 DISPLAYS: Final = some(
     {},
@@ -234,8 +242,8 @@ def damaged(data: dict[str, Any], draw: st.DataObject) -> dict[str, Any]:
     return changed
 
 
-#: What a schema cannot say: that names are unique.
-UNIQUE: Final = ("appears twice", "two types for one value")
+#: What a schema cannot say: that names are unique, and that a buffer has one reader.
+UNIQUE: Final = ("appears twice", "two types for one value", "reads the events of")
 
 
 @given(CONFIGS, st.data())
