@@ -8,11 +8,11 @@ drain ends, and it is raised from there.
 import ctypes
 import errno
 import math
-import os
 import struct
 import time
 from typing import Final
 
+from bpfpack.runner._native import perf
 from bpfpack.runner._native.libbpf import Handle, describe, fn
 from bpfpack.spec.errors import KernelError
 
@@ -31,15 +31,9 @@ _STOP: Final = -125
 _PERF_DONE: Final = 0
 _PERF_CONTINUE: Final = -2
 # include/uapi/linux/perf_event.h
-_PERF_TYPE_SOFTWARE: Final = 1
 _PERF_COUNT_SW_BPF_OUTPUT: Final = 10
-_PERF_SAMPLE_TIME: Final = 1 << 2
 _PERF_SAMPLE_RAW: Final = 1 << 10
-_USE_CLOCKID: Final = 1 << 25
 _PERF_RECORD_SAMPLE: Final = 9
-_PERF_FORMAT_LOST: Final = 1 << 4
-# What read(2) of an event gives with that format alone: its value, and the samples lost.
-_PERF_READ: Final = struct.Struct("=QQ")
 #: What stands before a record of a ring buffer (kernel/bpf/ringbuf.c, ``struct bpf_ringbuf_hdr``).
 _LENGTH: Final = struct.Struct("=II")
 #: How long the kernel takes at most from telling the time of a record to showing it, unless it is
@@ -207,28 +201,6 @@ class NativeRing(Handle):
         fn("ring_buffer__free")(pointer)
 
 
-class _PerfAttr(ctypes.Structure):
-    """include/uapi/linux/perf_event.h, ``struct perf_event_attr`` as of VER3 (96 bytes)."""
-
-    _fields_ = (
-        ("type", ctypes.c_uint32),
-        ("size", ctypes.c_uint32),
-        ("config", ctypes.c_uint64),
-        ("sample_period", ctypes.c_uint64),
-        ("sample_type", ctypes.c_uint64),
-        ("read_format", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-        ("wakeup_events", ctypes.c_uint32),
-        ("bp_type", ctypes.c_uint32),
-        ("config1", ctypes.c_uint64),
-        ("config2", ctypes.c_uint64),
-        ("branch_sample_type", ctypes.c_uint64),
-        ("sample_regs_user", ctypes.c_uint64),
-        ("sample_stack_user", ctypes.c_uint32),
-        ("clockid", ctypes.c_int32),
-    )
-
-
 class _PerfHeader(ctypes.Structure):
     """``struct perf_event_header``, followed by the body."""
 
@@ -255,16 +227,15 @@ class NativePerf(Handle):
         self._into, self._counts = into, counts
         self._merge = Merge(max(len(into.memory), 1), ordered=ordered)
         self._callback = _PERF_CALLBACK(self._on_event)
-        attr = _PerfAttr(
-            type=_PERF_TYPE_SOFTWARE,
-            size=ctypes.sizeof(_PerfAttr),
+        attr = perf.Attr(
+            type=perf.TYPE_SOFTWARE,
             config=_PERF_COUNT_SW_BPF_OUTPUT,
-            sample_period=1,
-            sample_type=_PERF_SAMPLE_TIME | _PERF_SAMPLE_RAW,
-            flags=_USE_CLOCKID,
+            sample=1,
+            sample_type=perf.SAMPLE_TIME | _PERF_SAMPLE_RAW,
+            flags=perf.USE_CLOCKID,
             clockid=time.CLOCK_MONOTONIC,
-            read_format=_PERF_FORMAT_LOST if counts else 0,
-            wakeup_events=1,
+            read_format=perf.FORMAT_LOST if counts else 0,
+            wakeup=1,
         )
         super().__init__(
             fn("perf_buffer__new_raw")(
@@ -331,15 +302,8 @@ class NativePerf(Handle):
         """What found no room on any CPU, None when it is not counted; raises KernelError."""
         if not self._counts:
             return None
-        return sum(self._lost_of(ring) for ring in range(self._rings))
-
-    def _lost_of(self, ring: int) -> int:
-        fd = fn("perf_buffer__buffer_fd")(self.ptr, ring)
-        try:
-            _, lost = _PERF_READ.unpack(os.read(fd, _PERF_READ.size))
-        except OSError as e:
-            raise KernelError(e.errno or 0, str(e.strerror), "read of a perf buffer") from e
-        return int(lost)
+        fds = (fn("perf_buffer__buffer_fd")(self.ptr, ring) for ring in range(self._rings))
+        return sum(perf.lost(fd) for fd in fds)
 
     def _delete(self, pointer: int) -> None:
         fn("perf_buffer__free")(pointer)

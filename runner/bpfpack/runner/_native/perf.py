@@ -1,8 +1,9 @@
-"""perf_event_open(2), which no libc wraps."""
+"""perf_event_open(2), which no libc wraps, and what all who use its events share."""
 
 import ctypes
 import functools
 import os
+import struct
 from collections.abc import Callable
 from typing import Final
 
@@ -19,13 +20,22 @@ _NUMBERS: Final = {
     "ppc64le": 319,
 }
 # include/uapi/linux/perf_event.h
+TYPE_SOFTWARE: Final = 1
+SAMPLE_TIME: Final = 1 << 2
+USE_CLOCKID: Final = 1 << 25
+FORMAT_LOST: Final = 1 << 4
 _FLAG_FD_CLOEXEC: Final = 8
 _DISABLED: Final = 1 << 0
 _FREQUENCY: Final = 1 << 10
+#: What read(2) of an event gives with FORMAT_LOST alone: its value, and the samples lost.
+_READ: Final = struct.Struct("=QQ")
 
 
-class _Attr(ctypes.Structure):
-    """``struct perf_event_attr`` in its first version (PERF_ATTR_SIZE_VER0)."""
+class Attr(ctypes.Structure):
+    """``struct perf_event_attr`` as of PERF_ATTR_SIZE_VER3, Linux 4.1, which has the clock.
+
+    ``sample`` is a period or a frequency, ``wakeup`` a number of events or of bytes.
+    """
 
     _fields_ = (
         ("type", ctypes.c_uint32),
@@ -35,10 +45,18 @@ class _Attr(ctypes.Structure):
         ("sample_type", ctypes.c_uint64),
         ("read_format", ctypes.c_uint64),
         ("flags", ctypes.c_uint64),
-        ("wakeup_events", ctypes.c_uint32),
+        ("wakeup", ctypes.c_uint32),
         ("bp_type", ctypes.c_uint32),
         ("config1", ctypes.c_uint64),
+        ("config2", ctypes.c_uint64),
+        ("branch_sample_type", ctypes.c_uint64),
+        ("sample_regs_user", ctypes.c_uint64),
+        ("sample_stack_user", ctypes.c_uint32),
+        ("clockid", ctypes.c_int32),
     )
+
+    def __init__(self, **members: int) -> None:
+        super().__init__(size=ctypes.sizeof(self), **members)
 
 
 @functools.cache
@@ -54,11 +72,10 @@ def open_event(kind: int, config: int, sample: int, *, frequency: bool, cpu: int
     ``sample`` is a period, or a frequency in Hz.  Raises KernelError, Unsupported.
     """
     flags = _DISABLED | _FREQUENCY * frequency
-    attr = _Attr(type=kind, size=ctypes.sizeof(_Attr), config=config, sample=sample, flags=flags)
-    return open_attr(attr, cpu)
+    return open_attr(Attr(type=kind, config=config, sample=sample, flags=flags), cpu)
 
 
-def open_attr(attr: ctypes.Structure, cpu: int) -> int:
+def open_attr(attr: Attr, cpu: int) -> int:
     """Open an event of all processes on one CPU; raises KernelError, Unsupported."""
     number = _NUMBERS.get(os.uname().machine)
     if number is None:
@@ -71,3 +88,11 @@ def open_attr(attr: ctypes.Structure, cpu: int) -> int:
         code = ctypes.get_errno()
         raise KernelError(code, os.strerror(code), "perf_event_open")
     return fd
+
+
+def lost(fd: int) -> int:
+    """Samples that found no room, of an event opened with FORMAT_LOST; raises KernelError."""
+    try:
+        return int(_READ.unpack(os.read(fd, _READ.size))[1])
+    except OSError as e:
+        raise KernelError(e.errno or 0, str(e.strerror), "read of a perf event") from e

@@ -5,22 +5,19 @@ of forks, names, mapped code and ends.  A ring is read as include/uapi/linux/per
 ``data_head``: the head, a read barrier, the records, a full barrier, the tail.
 """
 
-import ctypes
 import errno
 import mmap
 import os
 import select
-import struct
 import threading
+import time
 from typing import Final, Self
 
-from bpfpack.runner._native.perf import open_attr
+from bpfpack.runner._native import perf
 from bpfpack.spec.errors import KernelError, Unsupported
 
 # include/uapi/linux/perf_event.h
-_TYPE_SOFTWARE: Final = 1
 _COUNT_SW_DUMMY: Final = 9
-_SAMPLE_TIME: Final = 1 << 2
 _MMAP: Final = 1 << 8
 _COMM: Final = 1 << 9
 _TASK: Final = 1 << 13
@@ -28,42 +25,15 @@ _WATERMARK: Final = 1 << 14
 _SAMPLE_ID_ALL: Final = 1 << 18
 _MMAP2: Final = 1 << 23
 _COMM_EXEC: Final = 1 << 24
-_USE_CLOCKID: Final = 1 << 25
 _BUILD_ID: Final = 1 << 34
-_CLOCK_MONOTONIC: Final = 1
-_FORMAT_LOST: Final = 1 << 4
-#: What read(2) of an event gives with that alone: its value, and what was lost.
-_READ: Final = struct.Struct("=QQ")
 # Of struct perf_event_mmap_page, in words of 8 bytes.
 _HEAD: Final = 1024 // 8
 _TAIL: Final = 1032 // 8
 _PAGE: Final = mmap.PAGESIZE
 
 _FLAGS: Final = (
-    _MMAP | _COMM | _TASK | _WATERMARK | _SAMPLE_ID_ALL | _MMAP2 | _COMM_EXEC | _USE_CLOCKID
+    _MMAP | _COMM | _TASK | _WATERMARK | _SAMPLE_ID_ALL | _MMAP2 | _COMM_EXEC | perf.USE_CLOCKID
 )
-
-
-class _Attr(ctypes.Structure):
-    """``struct perf_event_attr`` as of PERF_ATTR_SIZE_VER3, which has the clock."""
-
-    _fields_ = (
-        ("type", ctypes.c_uint32),
-        ("size", ctypes.c_uint32),
-        ("config", ctypes.c_uint64),
-        ("sample", ctypes.c_uint64),
-        ("sample_type", ctypes.c_uint64),
-        ("read_format", ctypes.c_uint64),
-        ("flags", ctypes.c_uint64),
-        ("wakeup_watermark", ctypes.c_uint32),
-        ("bp_type", ctypes.c_uint32),
-        ("config1", ctypes.c_uint64),
-        ("config2", ctypes.c_uint64),
-        ("branch_sample_type", ctypes.c_uint64),
-        ("sample_regs_user", ctypes.c_uint64),
-        ("sample_stack_user", ctypes.c_uint32),
-        ("clockid", ctypes.c_int32),
-    )
 
 
 class TaskRings:
@@ -166,7 +136,7 @@ class _Ring:
 
     def lost(self) -> int | None:
         """What found no room; None where that is not counted."""
-        return int(_READ.unpack(os.read(self.fd, _READ.size))[1]) if self._counts else None
+        return perf.lost(self.fd) if self._counts else None
 
     def close(self) -> None:
         for view in (self._words, self._data, self._view):
@@ -180,19 +150,18 @@ def _open(cpu: int, watermark: int) -> tuple[int, bool]:
 
     Linux 6.0 counts that (commit 119a784c8127), 5.12 tells build IDs (commit 88a16a130933).
     """
-    for read_format, build_id in ((_FORMAT_LOST, _BUILD_ID), (0, _BUILD_ID), (0, 0)):
-        attr = _Attr(
-            type=_TYPE_SOFTWARE,
-            size=ctypes.sizeof(_Attr),
+    for read_format, build_id in ((perf.FORMAT_LOST, _BUILD_ID), (0, _BUILD_ID), (0, 0)):
+        attr = perf.Attr(
+            type=perf.TYPE_SOFTWARE,
             config=_COUNT_SW_DUMMY,
-            sample_type=_SAMPLE_TIME,
+            sample_type=perf.SAMPLE_TIME,
             read_format=read_format,
             flags=_FLAGS | build_id,
-            wakeup_watermark=watermark,
-            clockid=_CLOCK_MONOTONIC,
+            wakeup=watermark,
+            clockid=time.CLOCK_MONOTONIC,
         )
         try:
-            return open_attr(attr, cpu), bool(read_format)
+            return perf.open_attr(attr, cpu), bool(read_format)
         except KernelError as e:
             if e.errno != errno.EINVAL:
                 raise
