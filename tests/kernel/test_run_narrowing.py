@@ -15,10 +15,7 @@ QUICK = "--timeout=500ms"
 @pytest.fixture(scope="module", params=["RINGBUF", "PERF_EVENT_ARRAY"])
 def host(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Host:
     """A host that built the chimes, with a ring or a perf buffer."""
-    root = tmp_path_factory.mktemp("host")
-    made = Host(root=root)
-    made.run("build", "-q", "-t", "chimes:1", chimes.write(root / "chimes", request.param))
-    return made
+    return chimes.built(tmp_path_factory.mktemp("host"), request.param)
 
 
 @pytest.fixture(params=["wasm", "reference"])

@@ -33,8 +33,7 @@ char LICENSE[] SEC("license") = "GPL";
 def host(tmp_path_factory: pytest.TempPathFactory) -> Host:
     """A host that built the chimes, and a program that declares no output."""
     root = tmp_path_factory.mktemp("host")
-    made = Host(root=root)
-    made.run("build", "-q", "-t", "chimes:1", chimes.write(root / "chimes"))
+    made = chimes.built(root)
     number = chimes.NUMBERS[os.uname().machine][0]
     (root / "hello.bpf.c").write_text(PRINTS.replace("@", str(number)))
     made.run("build", "-q", "-t", "hello:1", root / "hello.bpf.c")

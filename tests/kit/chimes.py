@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from tests.kit.cli import Host
+
 NUMBERS: Final = {"x86_64": (121, 124), "aarch64": (155, 156)}
 
 _SOURCE: Final = """
@@ -84,6 +86,13 @@ def write(directory: Path, ring: str = "RINGBUF") -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "chimes.bpf.c").write_text(source(ring))
     return directory
+
+
+def built(root: Path, ring: str = "RINGBUF") -> Host:
+    """A host, its directories below ``root``, that built the package as chimes:1."""
+    host = Host(root=root)
+    host.run("build", "-q", "-t", "chimes:1", write(root / "chimes", ring))
+    return host
 
 
 def ring(notes: str) -> None:
