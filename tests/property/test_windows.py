@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bpfpack.runner.windows.asking import parse_window
+from bpfpack.runner.windows.plain import PlainGroups
 from bpfpack.runner.windows.sketches import BUCKETS, Number, Place, Sketch, place
 from bpfpack.runner.windows.tables import Room
 from bpfpack.spec.errors import UsageError
@@ -21,7 +22,8 @@ _U64 = st.sampled_from([0, 1, 2, 35, 36, 37, 2**31, 2**53, 2**63 - 1, 2**63, 2**
 _WHOLE = st.one_of(
     _U64, _U64.map(lambda n: -n), st.integers(-300, 300), st.integers(1 - (1 << 64), (1 << 64) - 1)
 )
-_REAL = st.floats(allow_nan=False, allow_infinity=False)
+#: What a sketch takes: those without a leading one are told as lacking (below).
+_REAL = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False)
 _SHARES = st.one_of(
     st.sampled_from(
         [Fraction(0), Fraction(1, 2), Fraction(99, 100), Fraction(999, 1000), Fraction(1)]
@@ -55,6 +57,20 @@ def test_the_ends_and_one_alone_are_exact(numbers: list[int]) -> None:
     assert sketch.quantile(Fraction(1), least, most) == most
     alone = numbers[0]
     assert _sketch([alone] * 9).quantile(Fraction(1, 3), alone, alone) == alone
+
+
+@given(st.floats(min_value=5e-324, max_value=2.0**-1023), st.booleans())
+def test_a_float_without_a_leading_one_is_counted_but_lacks_in_quantiles(
+    number: float, negative: bool
+) -> None:
+    grouping = grouping_of(output(EVENT), None, "count,p50(load)")
+    records = [event(load=-number if negative else number)]
+    groups = PlainGroups(grouping, Room(8, 100))
+    groups.add(memoryview(records[0]))
+    (group,) = both(grouping, records, Room(8, 100), _ARENA)
+    sketch = group.sums(0).sketch
+    assert sketch is not None and (group.count, groups.lacking) == (1, 1)
+    assert sketch.quantile(Fraction(1, 2), -1.0, 1.0) is None
 
 
 @given(_REAL, _REAL)

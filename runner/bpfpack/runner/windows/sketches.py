@@ -55,6 +55,8 @@ def guesses() -> bytes:
 def place(number: Number) -> Place:
     """Where a finite number other than 0 is counted.
 
+    A float too small for a leading one (subnormal) has the power -1023, which no sketch takes.
+
     >>> place(1), place(-1.5)
     (Place(negative=False, power=0, bucket=0), Place(negative=True, power=0, bucket=21))
     """
